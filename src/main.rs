@@ -1,0 +1,2 @@
+//! `pinion`: a drop-in `nats-server`, one shard per core.
+fn main() {}
