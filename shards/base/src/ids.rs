@@ -4,7 +4,7 @@ use crate::limits::CORES_MAX;
 
 /// A connection's public number (`client_id` in INFO, `cid` in logs): unique for the life of a
 /// server, never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
 /// A core of this server, counted from zero.

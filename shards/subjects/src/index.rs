@@ -103,7 +103,7 @@ impl Index {
         let trie = Trie::new(hasher.clone());
         Self {
             lists: Lists { literals: Literals::default(), trie, cache: Vec::new() },
-            subscriptions: Subscriptions::default(),
+            subscriptions: Subscriptions::new(hasher.clone()),
             remote: RemoteLiterals::default(),
             hasher,
             version: 1,

@@ -1,5 +1,6 @@
 //! Subscriptions of this core's connections.
 
+use ahash::RandomState;
 use base::{Slab, Slot};
 
 /// The number of a subscription on its core.
@@ -14,12 +15,23 @@ pub struct Sid(u64);
 const LONG: u8 = 0xff;
 
 /// The names of subscriptions that are longer than seven bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sids {
     long: Slab<Box<[u8]>>,
+    hasher: RandomState,
 }
 
 impl Sids {
+    pub(crate) fn new(hasher: RandomState) -> Self {
+        Self { long: Slab::default(), hasher }
+    }
+
+    /// The hash of a name under the server's secret seed: no client can make its names collide.
+    #[inline]
+    pub fn hash(&self, text: &[u8]) -> u64 {
+        self.hasher.hash_one(text)
+    }
+
     /// Takes a name in.
     pub fn intern(&mut self, text: &[u8]) -> Sid {
         Sid::short(text).unwrap_or_else(|| {
@@ -130,7 +142,7 @@ impl Home {
 }
 
 /// The subscriptions of a core.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Subscriptions {
     pub(crate) slab: Slab<Subscription>,
     /// Their names.
@@ -138,6 +150,10 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
+    pub(crate) fn new(hasher: RandomState) -> Self {
+        Self { slab: Slab::default(), sids: Sids::new(hasher) }
+    }
+
     /// A subscription.
     #[inline]
     pub fn get(&self, id: SubId) -> &Subscription {
@@ -180,7 +196,7 @@ mod tests {
 
     #[test]
     fn names_short_and_long_are_kept_apart() {
-        let mut sids = Sids::default();
+        let mut sids = Sids::new(RandomState::with_seeds(1, 2, 3, 4));
         for text in [&b""[..], b"1", b"0000001", b"1234567", b"12345678", b"a-much-longer-name"] {
             let sid = sids.intern(text);
             sids.with(sid, |found| assert_eq!(found, text));
