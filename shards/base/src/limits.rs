@@ -27,7 +27,7 @@ pub const MAX_CONNECTIONS_DEFAULT: i64 = 64 * 1024;
 pub const WRITE_DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 
 /// Time between a server's PINGs to a quiet client (spec 1.7).
-pub const PING_INTERVAL_DEFAULT: Duration = Duration::from_secs(120);
+pub const PING_INTERVAL_DEFAULT: Duration = Duration::from_mins(2);
 
 /// Unanswered PINGs after which a connection is stale (spec 1.7).
 pub const PING_MAX_DEFAULT: u32 = 2;
@@ -36,7 +36,7 @@ pub const PING_MAX_DEFAULT: u32 = 2;
 pub const FIRST_PING_MAX: Duration = Duration::from_secs(2);
 
 /// Age at which a round-trip measurement is taken again even from a busy client (spec 1.7).
-pub const RTT_REFRESH: Duration = Duration::from_secs(3600);
+pub const RTT_REFRESH: Duration = Duration::from_hours(1);
 
 /// Time for a client to send CONNECT where authentication is required (spec 1.7).
 pub const AUTH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);

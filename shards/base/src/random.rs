@@ -1,6 +1,6 @@
 //! Seeded randomness: the same seed gives the same run.
 
-/// A small, fast generator (SplitMix64, Steele et al. 2014). Not for secrets.
+/// A small, fast generator (`SplitMix64`, Steele et al. 2014). Not for secrets.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 

@@ -116,7 +116,7 @@ impl Default for Config {
             trace: false,
             max_traced_message: 0,
             trace_headers: false,
-            lame_duck_duration: Duration::from_secs(120),
+            lame_duck_duration: Duration::from_mins(2),
             lame_duck_grace: Duration::from_secs(10),
         }
     }

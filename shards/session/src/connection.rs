@@ -5,7 +5,7 @@ use hashbrown::HashTable;
 use subjects::{Sids, SubId, Subscriptions};
 
 use crate::handshake::Identity;
-use crate::{Liveness, Outbound, Reason};
+use crate::{Liveness, Outbound, Reason, Remembered};
 
 /// Who is at the other end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,6 +115,8 @@ pub struct Connection {
     pub pauses: u8,
     /// Subscriptions by the peer's name for them.
     pub subscriptions: HashTable<u32>,
+    /// Where its last message went.
+    pub remembered: Remembered,
     /// What CONNECT said; boxed because most of a connection's life needs none of it.
     pub identity: Option<Box<Identity>>,
 }

@@ -10,6 +10,7 @@ mod info;
 mod liveness;
 mod outbound;
 mod reason;
+mod remembered;
 
 pub use config::{Auth, Config};
 pub use connection::{Connection, Options, Peer, Statistics};
@@ -17,3 +18,4 @@ pub use info::InfoLine;
 pub use liveness::{Alarm, Liveness};
 pub use outbound::Outbound;
 pub use reason::Reason;
+pub use remembered::Remembered;

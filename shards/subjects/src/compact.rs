@@ -36,7 +36,9 @@ impl Text {
     }
 }
 
-/// A list of numbers that mostly has none or one.
+/// A list of numbers that mostly has none or one. The vector is boxed so that the list takes two
+/// words and not four: a core holds two lists for each of a million subjects.
+#[expect(clippy::box_collection)]
 #[derive(Clone, Debug, Default)]
 pub(crate) enum IdList {
     #[default]
@@ -68,21 +70,17 @@ impl IdList {
     /// Takes out what stands at `position` and puts the last in its place, as
     /// [`Vec::swap_remove`] does. Returns what now stands there.
     pub(crate) fn swap_remove(&mut self, position: usize) -> Option<u32> {
-        match self {
-            Self::Many(ids) => {
-                ids.swap_remove(position);
-                let moved = ids.get(position).copied();
-                if let [only] = ids[..] {
-                    *self = Self::One(only);
-                }
-                moved
-            }
-            _ => {
-                assert_eq!(position, 0, "a list of one has one place");
-                *self = Self::Empty;
-                None
-            }
+        let Self::Many(ids) = self else {
+            assert_eq!(position, 0, "a list of one has one place");
+            *self = Self::Empty;
+            return None;
+        };
+        ids.swap_remove(position);
+        let moved = ids.get(position).copied();
+        if let [only] = ids[..] {
+            *self = Self::One(only);
         }
+        moved
     }
 
     pub(crate) fn set(&mut self, ids: &[u32]) {

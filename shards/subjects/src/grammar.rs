@@ -49,8 +49,7 @@ pub fn matches(pattern: &[u8], subject: &[u8]) -> bool {
     let mut present = tokens(subject);
     loop {
         match (wanted.next(), present.next()) {
-            (None, None) => return true,
-            (Some(b">"), Some(_)) => return true,
+            (None, None) | (Some(b">"), Some(_)) => return true,
             (Some(b"*"), Some(_)) => {}
             (Some(a), Some(b)) if a == b => {}
             _ => return false,
