@@ -654,18 +654,20 @@ impl<'a> Lexer<'a> {
     /// `( … )`: everything up to a closing parenthesis alone on its line.
     fn block(&mut self) -> State {
         match self.next() {
-            ')' => {
-                let alone = self.input[self.pos - 2] == b'\n'
-                    && matches!(self.input.get(self.pos), None | Some(b'\n' | 0));
-                if alone {
+            ')' if self.input[self.pos - 2] == b'\n' => match self.input.get(self.pos) {
+                Some(b'\n' | 0) => {
                     self.back();
                     self.emit(Kind::String);
                     self.next();
-                    self.ignore();
-                    return self.pop();
+                    self.skip_to_popped()
                 }
-                State::Block
-            }
+                // At the very end the reference takes the parenthesis into the string.
+                None => {
+                    self.emit(Kind::String);
+                    self.skip_to_popped()
+                }
+                Some(_) => State::Block,
+            },
             END => self.fail("Unexpected EOF processing block.".to_owned()),
             _ => State::Block,
         }
@@ -831,6 +833,11 @@ impl<'a> Lexer<'a> {
     fn consume(&mut self, state: State) -> State {
         self.next();
         self.skip(state)
+    }
+
+    fn skip_to_popped(&mut self) -> State {
+        self.ignore();
+        self.pop()
     }
 
     fn pop(&mut self) -> State {
