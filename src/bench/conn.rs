@@ -21,7 +21,7 @@ pub(crate) struct Login {
     pub(crate) token: Option<String>,
 }
 
-/// Calls and bytes of one direction.
+/// Calls that moved bytes, and the bytes, of one direction.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Calls {
     pub(crate) calls: u64,
@@ -130,13 +130,13 @@ impl Conn {
         buffer: &mut [u8],
         on: impl FnMut(Event<'_>),
     ) -> Result<usize, Failure> {
-        self.reads.calls += 1;
         let count = match self.stream.read(buffer) {
             Ok(0) => return Err(Failure::Refused("the server closed a connection".into())),
             Ok(count) => count,
             Err(error) if would_wait(&error) => return Ok(0),
             Err(error) => return Err(Failure::Io("reading", error)),
         };
+        self.reads.calls += 1;
         self.reads.bytes += count as u64;
         self.scan(&buffer[..count], on)?;
         Ok(count)
@@ -171,10 +171,10 @@ impl Conn {
     /// Writes what is queued; answers whether all of it is gone.
     pub(crate) fn flush(&mut self) -> Result<bool, Failure> {
         while self.written < self.outbox.len() {
-            self.writes.calls += 1;
             match self.stream.write(&self.outbox[self.written..]) {
                 Ok(count) => {
                     self.written += count;
+                    self.writes.calls += 1;
                     self.writes.bytes += count as u64;
                 }
                 Err(error) if would_wait(&error) => return Ok(false),
@@ -189,9 +189,9 @@ impl Conn {
     /// Writes from a block, once, unless control lines are still waiting; a frame that is cut is
     /// continued by the next call, so nothing may be queued in between: see [`Conn::flush`].
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
-        self.writes.calls += 1;
         match self.stream.write(bytes) {
             Ok(count) => {
+                self.writes.calls += 1;
                 self.writes.bytes += count as u64;
                 Ok(count)
             }

@@ -6,6 +6,7 @@ use super::block::Source;
 use super::conn::{Calls, Conn, READ_MAX};
 use super::failure::Failure;
 use super::poll::{Poller, Ready};
+use super::progress::Progress;
 
 /// A run in which no byte moves for so long has failed.
 const STALL_MAX: Duration = Duration::from_secs(30);
@@ -48,6 +49,8 @@ pub(crate) struct Section {
     /// Payload bytes that arrived.
     pub(crate) delivered_bytes: u64,
     pub(crate) elapsed: Duration,
+    /// Time in turns that moved bytes; the rest was waiting for the server.
+    pub(crate) busy: Duration,
     pub(crate) reads: Calls,
     pub(crate) writes: Calls,
 }
@@ -173,15 +176,21 @@ impl Flow {
         let before = Calls::of(&self.conns);
         let deadline = self.begin(amount);
         let started = Instant::now();
-        let mut moved_at = started;
-        let mut stopping = false;
+        let (mut moved_at, mut last, mut busy) = (started, started, Duration::ZERO);
+        let (mut stopping, mut progress) = (false, Progress::start());
         loop {
             let finishing = stopping && self.sources.iter().flatten().all(Source::is_done);
             let moved = self.turn(finishing)?;
             let now = Instant::now();
             if moved > 0 {
                 moved_at = now;
+                busy += now - last;
             }
+            last = now;
+            progress.tick(now, || {
+                let sent: u64 = self.sources.iter().flatten().map(Source::messages).sum();
+                format!("{:.0} s, {sent} published", (now - started).as_secs_f64())
+            });
             if deadline.is_some_and(|length| now - started >= length) {
                 self.sources.iter_mut().flatten().for_each(Source::stop);
             }
@@ -195,7 +204,7 @@ impl Flow {
             self.check_stall(moved_at)?;
         }
         let elapsed = started.elapsed();
-        let section = self.total(before, elapsed);
+        let section = self.total(before, elapsed, busy);
         // Whatever was sent too often is in front of these PONGs.
         self.barrier(|_| true)?;
         assert!(
@@ -330,7 +339,7 @@ impl Flow {
         )))
     }
 
-    fn total(&self, before: (Calls, Calls), elapsed: Duration) -> Section {
+    fn total(&self, before: (Calls, Calls), elapsed: Duration, busy: Duration) -> Section {
         let (reads, writes) = Calls::of(&self.conns);
         Section {
             published: self.sources.iter().flatten().map(Source::messages).sum(),
@@ -341,6 +350,7 @@ impl Flow {
                 .map(|conn| conn.scanner.payload_bytes())
                 .sum(),
             elapsed,
+            busy,
             reads: reads.since(before.0),
             writes: writes.since(before.1),
         }

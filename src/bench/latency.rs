@@ -12,6 +12,7 @@ use super::conn::{Calls, Conn, READ_MAX};
 use super::failure::Failure;
 use super::flow::{Delivery, Flow, Member, Section};
 use super::poll::Poller;
+use super::progress::Progress;
 use super::report::{Gaps, Latency, Ledger, Report, hgrm, histogram, record};
 use super::scan::{Event, HEAD};
 use super::throughput::Setting;
@@ -198,7 +199,7 @@ impl Line {
         let total = self.schedule.messages(length);
         let (reads, writes) = Calls::of(&self.conns);
         let (mut next, mut last, mut turns) = (0, Duration::ZERO, 0_u64);
-        let started = Instant::now();
+        let (started, mut progress) = (Instant::now(), Progress::start());
         while arrivals
             .iter()
             .map(|arrivals| arrivals.received)
@@ -208,6 +209,9 @@ impl Line {
             let now = started.elapsed();
             self.gaps.record(now.saturating_sub(last));
             last = now;
+            progress.tick(started + now, || {
+                format!("{:.0} s, {next} sent", now.as_secs_f64())
+            });
             next = self.send_due(next, total, now.as_nanos() as u64)?;
             turns += 1;
             self.receive(started, &mut arrivals, turns.is_multiple_of(LISTEN_TURNS))?;
@@ -227,6 +231,7 @@ impl Line {
                 .map(|conn| conn.scanner.payload_bytes())
                 .sum(),
             elapsed: started.elapsed(),
+            busy: Duration::ZERO,
             reads: reads_after.since(reads),
             writes: writes_after.since(writes),
         })

@@ -13,9 +13,12 @@ mod flow;
 mod hold;
 mod latency;
 mod poll;
+mod progress;
 mod report;
 mod request;
 mod scan;
+#[cfg(test)]
+mod sink;
 mod throughput;
 mod usage;
 

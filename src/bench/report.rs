@@ -47,7 +47,10 @@ pub(crate) struct Report {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct LoadUse {
     pub(crate) cpu_seconds: f64,
-    pub(crate) cpu_ns_per_message: f64,
+    /// Share of the time in which it moved bytes; at 1 the load is the limit, not the server.
+    /// Only for the modes that go as fast as the server does.
+    pub(crate) busy_share: f64,
+    pub(crate) busy_ns_per_message: f64,
     pub(crate) reads: u64,
     pub(crate) bytes_per_read: f64,
     pub(crate) writes: u64,
@@ -138,6 +141,9 @@ impl Report {
         self.work = section.published + section.delivered;
         self.payload_bytes = section.published * size as u64 + section.delivered_bytes;
         self.seconds = section.elapsed.as_secs_f64();
+        let busy = section.busy.as_secs_f64();
+        self.load.busy_share = ratio(busy, self.seconds).unwrap_or(0.0);
+        self.load.busy_ns_per_message = ratio(busy * 1e9, self.work as f64).unwrap_or(0.0);
         self.count_calls(section.reads, section.writes);
     }
 
@@ -151,7 +157,6 @@ impl Report {
         let (work, bytes) = (self.work as f64, self.payload_bytes as f64);
         self.work_per_second = ratio(work, self.seconds).unwrap_or(0.0);
         self.payload_bytes_per_second = ratio(bytes, self.seconds).unwrap_or(0.0);
-        self.load.cpu_ns_per_message = ratio(self.load.cpu_seconds * 1e9, work).unwrap_or(0.0);
         if let Some(used) = &used {
             self.work_per_cpu_second = ratio(work, used.cpu_seconds);
             self.payload_bytes_per_cpu_second = ratio(bytes, used.cpu_seconds);
@@ -198,9 +203,10 @@ impl Report {
         if self.work > 0 {
             let _ = write!(
                 text,
-                "\n  load: {:.3} CPU s, {:.1} ns per message, {:.0} B per read, {:.0} B per write",
+                "\n  load: {:.3} CPU s, busy {:.0} % at {:.1} ns per message, {:.0} B per read, {:.0} B per write",
                 self.load.cpu_seconds,
-                self.load.cpu_ns_per_message,
+                self.load.busy_share * 100.0,
+                self.load.busy_ns_per_message,
                 self.load.bytes_per_read,
                 self.load.bytes_per_write,
             );
@@ -363,6 +369,7 @@ mod tests {
             delivered: 5_000_000,
             delivered_bytes: 80_000_000,
             elapsed: Duration::from_millis(500),
+            busy: Duration::from_millis(120),
             reads: Calls {
                 calls: 10,
                 bytes: 1000,
@@ -371,13 +378,13 @@ mod tests {
         };
         let mut report = Report::default();
         report.count(&section, 16);
-        report.load.cpu_seconds = 0.3;
         report.conclude(Some(used(0.25)));
         assert_eq!(report.work, 6_000_000);
         near(report.work_per_second, 12e6);
         assert_eq!(report.work_per_cpu_second, Some(24e6));
         assert_eq!(report.payload_bytes_per_cpu_second, Some(24e6 * 16.0));
-        near(report.load.cpu_ns_per_message, 50.0);
+        near(report.load.busy_ns_per_message, 20.0);
+        near(report.load.busy_share, 0.24);
         near(report.load.bytes_per_read, 100.0);
         near(report.load.bytes_per_write, 0.0);
     }
