@@ -111,6 +111,8 @@ pub struct Connection {
     pub connected: bool,
     /// Has the first PONG been sent, with which the peer is ready for INFO at any time?
     pub greeted: bool,
+    /// How far the lanes must have come before the PING at the front of the input is answered.
+    pub barrier: Option<Box<[u64]>>,
     /// Why reading is paused; see the shard.
     pub pauses: u8,
     /// Subscriptions by the peer's name for them.

@@ -96,7 +96,7 @@ impl Outboxes {
     }
 
     /// How far each outbox has been filled.
-    pub(crate) fn positions(&self) -> Vec<u64> {
+    pub(crate) fn positions(&self) -> Box<[u64]> {
         self.boxes.iter().map(|outbox| outbox.appended_total).collect()
     }
 

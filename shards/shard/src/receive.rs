@@ -6,7 +6,7 @@ use session::Reason;
 use wire::{Fault, Operation, PublishLine, Step, step};
 
 use crate::effects::Level;
-use crate::shard::{PAUSED_BY_LANES, PAUSED_BY_STALL, Shard};
+use crate::shard::{PAUSED_BY_BARRIER, PAUSED_BY_LANES, PAUSED_BY_STALL, Shard};
 
 /// What is left of some input after its whole operations.
 enum Rest {
@@ -15,20 +15,22 @@ enum Rest {
     /// The first so many bytes of an operation that goes on; it takes `needs` bytes in all, or an
     /// unknown number if that is zero.
     Partial { keep: usize, needs: usize },
-    /// Output has to be written before more is read.
-    Pressed,
+    /// Output has to be written, or frames moved, before more is read.
+    Held,
 }
 
 impl Shard {
-    /// Bytes came from a connection. Returns how many were taken; if fewer than there are, output
-    /// has to be written first ([`Shard::is_pressed`]), and the others are to be handed in again.
+    /// Bytes came from a connection. Returns how many were taken. If fewer than there are, the caller
+    /// moves the outboxes, writes what [`Shard::take_pressed`] names if [`Shard::is_pressed`], and
+    /// hands the others in again, unless [`Shard::is_paused`]: then later, when it is no more.
     pub fn receive(&mut self, slot: Slot, input: &[u8]) -> usize {
         let appended = self.outboxes.appended_total();
         let mut taken = 0;
         if !self.wires.get(slot).carry.is_empty() {
             taken = self.complete_carry(slot, input);
         }
-        if taken < input.len() && !self.wires.pressed {
+        let carries = !self.wires.get(slot).carry.is_empty();
+        if taken < input.len() && !self.wires.pressed && !carries {
             let (used, rest) = self.consume(slot, &input[taken..]);
             taken += used;
             if let Rest::Partial { keep, needs } = rest {
@@ -58,7 +60,13 @@ impl Shard {
             carry.extend_from_slice(&more[..count]);
             used += count;
             match self.consume(slot, &carry) {
-                (_, Rest::Nothing | Rest::Pressed) => {
+                (0, Rest::Held) => {
+                    // The operation waits: its last bytes are left for the next time.
+                    carry.truncate(carry.len() - count);
+                    used -= count;
+                    break;
+                }
+                (_, Rest::Nothing | Rest::Held) => {
                     self.wires.pool.give_back(carry);
                     return used;
                 }
@@ -114,6 +122,9 @@ impl Shard {
                     self.publish(slot, &line, &rest[..whole]);
                     at += whole;
                 }
+                Step::Operation(Operation::Ping, _) if !self.passes_barrier(slot) => {
+                    return (at, Rest::Held);
+                }
                 Step::Operation(operation, bytes) => {
                     self.operate(slot, &operation);
                     at += bytes;
@@ -126,7 +137,7 @@ impl Shard {
                 }
             }
             if self.wires.pressed {
-                return (at, Rest::Pressed);
+                return (at, Rest::Held);
             }
         }
     }
@@ -201,22 +212,33 @@ impl Shard {
         }
     }
 
-    fn ping(&mut self, slot: Slot) {
-        let now = self.now;
-        let connection = self.wires.get_mut(slot);
-        connection.liveness.last_input = now;
-        let id = connection.id;
-        let nothing_before =
-            self.outboxes.are_empty() && self.pongs.this_turn.is_empty() && self.pongs.is_idle();
-        if nothing_before {
-            self.write_pong(slot);
-        } else {
-            self.pongs.this_turn.push((slot, id));
+    /// Have the lanes taken everything that came before the PING at the front of the input? If they
+    /// have not when this is asked again, which is after the caller moved the outboxes, they are
+    /// full, and reading pauses.
+    fn passes_barrier(&mut self, slot: Slot) -> bool {
+        if self.outboxes.are_empty() {
+            self.wires.get_mut(slot).barrier = None;
+            return true;
         }
+        let connection = self.wires.connections.get_mut(slot.0);
+        let Some(positions) = &connection.barrier else {
+            connection.barrier = Some(self.outboxes.positions());
+            return false;
+        };
+        if self.outboxes.have_moved(positions) {
+            connection.barrier = None;
+            return true;
+        }
+        let id = connection.id;
+        self.pause(slot, PAUSED_BY_BARRIER);
+        self.at_barrier.push((slot, id));
+        false
     }
 
     /// Answers a PING; the first of a connection also with the INFO that says what CONNECT led to.
-    pub(crate) fn write_pong(&mut self, slot: Slot) {
+    fn ping(&mut self, slot: Slot) {
+        let now = self.now;
+        self.wires.get_mut(slot).liveness.last_input = now;
         self.trace_out(slot, "PONG", b"");
         self.wires.write(slot, b"PONG\r\n");
         let connection = self.wires.get_mut(slot);

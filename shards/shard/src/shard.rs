@@ -18,6 +18,8 @@ use crate::wires::Wires;
 pub(crate) const PAUSED_BY_LANES: u8 = 1;
 /// Reading is paused because a subscriber is behind.
 pub(crate) const PAUSED_BY_STALL: u8 = 2;
+/// Reading is paused at a PING until the lanes have taken what came before it.
+pub(crate) const PAUSED_BY_BARRIER: u8 = 4;
 
 /// What one core owns.
 #[derive(Debug)]
@@ -36,33 +38,14 @@ pub struct Shard {
     pub(crate) reaping: Vec<Reaping>,
     /// Connections whose reading is paused until the lanes have room.
     pub(crate) lane_paused: Vec<(Slot, ConnectionId)>,
-    pub(crate) pongs: Pongs,
+    /// Connections whose PING waits until the lanes have taken what came before it.
+    pub(crate) at_barrier: Vec<(Slot, ConnectionId)>,
     pub(crate) lame_duck: Option<LameDuck>,
     pub(crate) scratch: Scratch,
     /// Counts of connections that are gone.
     past: Statistics,
     pub(crate) slow_consumers: u64,
     pub(crate) stale_connections: u64,
-}
-
-/// PONGs that wait for the lanes to take what came before them.
-#[derive(Debug, Default)]
-pub(crate) struct Pongs {
-    pub(crate) this_turn: Vec<(Slot, ConnectionId)>,
-    waiting: Vec<HeldPongs>,
-}
-
-impl Pongs {
-    /// Does no PONG of an earlier turn wait?
-    pub(crate) const fn is_idle(&self) -> bool {
-        self.waiting.is_empty()
-    }
-}
-
-#[derive(Debug)]
-struct HeldPongs {
-    positions: Vec<u64>,
-    pongs: Vec<(Slot, ConnectionId)>,
 }
 
 impl Shard {
@@ -83,7 +66,7 @@ impl Shard {
             placement: Placement::new(cores),
             reaping: Vec::new(),
             lane_paused: Vec::new(),
-            pongs: Pongs::default(),
+            at_barrier: Vec::new(),
             lame_duck: None,
             scratch: Scratch::default(),
             past: Statistics::default(),
@@ -112,7 +95,7 @@ impl Shard {
         self.tick();
         self.settle();
         self.reap();
-        self.release_pongs();
+        self.resume_barriers();
         self.resume_lanes();
         self.settle();
         self.effects.flush.append(&mut self.wires.dirty);
@@ -326,8 +309,8 @@ impl Shard {
         }
     }
 
-    /// Must bytes be written before any more input is handed in? The caller then moves the
-    /// outboxes, and flushes what [`Shard::take_pressed`] names.
+    /// Must bytes be written before any more input is handed in? The caller then flushes what
+    /// [`Shard::take_pressed`] names.
     pub const fn is_pressed(&self) -> bool {
         self.wires.pressed
     }
@@ -342,20 +325,20 @@ impl Shard {
         }
     }
 
-    fn release_pongs(&mut self) {
-        let fresh = std::mem::take(&mut self.pongs.this_turn);
-        if !fresh.is_empty() {
-            let positions = self.outboxes.positions();
-            self.pongs.waiting.push(HeldPongs { positions, pongs: fresh });
+    fn resume_barriers(&mut self) {
+        if self.at_barrier.is_empty() {
+            return;
         }
-        while let Some(held) = self.pongs.waiting.first() {
-            if !self.outboxes.have_moved(&held.positions) {
-                break;
+        for (slot, id) in std::mem::take(&mut self.at_barrier) {
+            let connection = self.wires.get(slot);
+            if connection.id != id {
+                continue;
             }
-            for (slot, id) in self.pongs.waiting.remove(0).pongs {
-                if self.wires.get(slot).id == id {
-                    self.write_pong(slot);
-                }
+            let positions = connection.barrier.as_deref();
+            if positions.is_none_or(|positions| self.outboxes.have_moved(positions)) {
+                self.resume(slot, PAUSED_BY_BARRIER);
+            } else {
+                self.at_barrier.push((slot, id));
             }
         }
     }
