@@ -38,7 +38,7 @@ pub(crate) fn replay(
     for Step { line, action } in &transcript.steps {
         replay
             .act(action)
-            .map_err(|e| format!("line {line}: {e}\n  at {action:?}"))?;
+            .map_err(|e| format!("line {line}: {e}"))?;
     }
     replay.finish().map_err(|e| format!("at the end: {e}"))
 }
@@ -374,7 +374,7 @@ impl Replay<'_> {
             .get(name)
             .map(|client| show(&client.buffer))
             .unwrap_or_default();
-        format!("{name} expected {}, has {have:?}", show(wanted.as_bytes()))
+        format!("{name} expected `{wanted}`, has `{have}`")
     }
 }
 
