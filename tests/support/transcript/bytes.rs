@@ -207,11 +207,12 @@ fn parse_escape<'a>(text: &'a str, parts: &mut Vec<Part>) -> Result<&'a str, Str
     Ok(after)
 }
 
-/// `\*1000{text}` stands for a thousand times the text, which may contain escapes but no repeat.
+/// `\*1000{text}` stands for a thousand times the text; braces within it must be balanced.
 fn parse_repeat<'a>(text: &'a str, parts: &mut Vec<Part>) -> Result<&'a str, String> {
     let (count, after) = text.split_once('{').ok_or("\\* needs a count and braces")?;
     let count: usize = count.parse().map_err(|e| format!("\\*{count}: {e}"))?;
-    let (inner, after) = after.split_once('}').ok_or("\\* without a closing brace")?;
+    let end = closing_brace(after).ok_or("\\* without its closing brace")?;
+    let (inner, after) = (&after[..end], &after[end + 1..]);
     let mut once = Vec::new();
     for part in parse(inner, false)? {
         match part {
@@ -221,6 +222,18 @@ fn parse_repeat<'a>(text: &'a str, parts: &mut Vec<Part>) -> Result<&'a str, Str
     }
     push(parts, &once.repeat(count));
     Ok(after)
+}
+
+fn closing_brace(text: &str) -> Option<usize> {
+    let mut depth = 1;
+    text.bytes().position(|byte| {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    })
 }
 
 #[cfg(test)]
@@ -235,6 +248,9 @@ mod tests {
     fn input_knows_escapes_cuts_and_repeats() {
         let pieces = decode_input(r"PUB\x20a\| \*3{x\r}\\").expect("well formed");
         assert_eq!(pieces, [b"PUB a".to_vec(), b" x\rx\rx\r\\".to_vec()]);
+        let nested = decode_input(r"\*2{a\*2{b}}c").expect("well formed");
+        assert_eq!(nested, [b"abbabbc".to_vec()]);
+        assert!(decode_input(r"\*2{a").is_err());
         assert!(decode_input(r"\q").is_err());
         assert!(decode_input(r"\x2").is_err());
     }

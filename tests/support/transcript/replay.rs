@@ -167,7 +167,7 @@ impl Replay<'_> {
                     client.buffer.drain(..length);
                     return Ok(());
                 }
-                Fit::Never if self.drop_liveness_ping(name)? => {}
+                Fit::Never if self.drop_liveness_ping(name, Some(pattern))? => {}
                 Fit::Never => return Err(self.mismatch(name, pattern.text())),
                 Fit::More => self.receive(name, deadline, pattern.text())?,
             }
@@ -198,7 +198,6 @@ impl Replay<'_> {
             let mut moved = false;
             for name in names {
                 moved |= self.take_one(name, &mut missing)?;
-                moved |= self.drop_liveness_ping(name)?;
             }
             if moved || missing.is_empty() {
                 continue;
@@ -227,8 +226,11 @@ impl Replay<'_> {
                 Fit::Never => {}
             }
         }
-        if possible || missing.is_empty() || self.drop_liveness_ping(name)? {
+        if possible || missing.is_empty() {
             return Ok(false);
+        }
+        if self.drop_liveness_ping(name, None)? {
+            return Ok(true);
         }
         Err(self.mismatch(name, "one of the items"))
     }
@@ -267,7 +269,7 @@ impl Replay<'_> {
             if anything {
                 self.client(name)?.buffer.clear();
             }
-            self.drop_liveness_ping(name)?;
+            self.drop_liveness_ping(name, None)?;
             if !self.client(name)?.buffer.is_empty() {
                 return Err(self.mismatch(name, "the end of the connection"));
             }
@@ -356,16 +358,33 @@ impl Replay<'_> {
         }
     }
 
-    /// The broker looks after a connection when it pleases; only timer transcripts care.
-    fn drop_liveness_ping(&mut self, name: &str) -> Result<bool, String> {
+    /// The broker looks after a connection when it pleases; only timer transcripts care. A PING
+    /// may stand ahead of what is wanted, or in the middle of it but for which it would fit.
+    fn drop_liveness_ping(&mut self, name: &str, wanted: Option<&Pattern>) -> Result<bool, String> {
+        const PING: &[u8] = b"PING\r\n";
         let timers = self.timers;
         let client = self.client(name)?;
-        let old = client.opened.elapsed() >= FIRST_PING_AFTER;
-        let ping = !timers && old && client.buffer.starts_with(b"PING\r\n");
-        if ping {
-            client.buffer.drain(..6);
+        if timers || client.opened.elapsed() < FIRST_PING_AFTER {
+            return Ok(false);
         }
-        Ok(ping)
+        if client.buffer.starts_with(PING) {
+            client.buffer.drain(..PING.len());
+            return Ok(true);
+        }
+        let Some(wanted) = wanted else {
+            return Ok(false);
+        };
+        for at in 2..client.buffer.len().saturating_sub(PING.len() - 1) {
+            if client.buffer[at..].starts_with(PING) && client.buffer[..at].ends_with(b"\r\n") {
+                let mut without = client.buffer.clone();
+                without.drain(at..at + PING.len());
+                if wanted.fit(&without) != Fit::Never {
+                    client.buffer = without;
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn mismatch(&self, name: &str, wanted: &str) -> String {

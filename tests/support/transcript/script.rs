@@ -30,7 +30,7 @@ pub(crate) struct Marks {
     pub(crate) reference_uncut: bool,
     /// Not in memory.
     pub(crate) process_only: bool,
-    /// The PINGs of the broker are part of the scenario.
+    /// The PINGs of the broker are part of the scenario; cutting it would only take time.
     pub(crate) timers: bool,
     /// Not against the reference: a named row of `docs/COMPATIBILITY.md`.
     pub(crate) differs: Option<String>,
@@ -159,7 +159,10 @@ fn take_mark(transcript: &mut Transcript, mark: &str) -> Result<(), String> {
         "uncut" => marks.uncut = true,
         "reference-uncut" => marks.reference_uncut = true,
         "process" => marks.process_only = true,
-        "timers" => marks.timers = true,
+        "timers" => {
+            marks.timers = true;
+            marks.uncut = true;
+        }
         "differs" => marks.differs = Some(reason.trim().to_owned()),
         "flags" => transcript
             .flags
