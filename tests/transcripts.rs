@@ -12,8 +12,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use process::{Launch, Process};
+use transcript::memory;
 use transcript::replay::{Input, replay};
-use transcript::script::{Transcript, parse_file};
+use transcript::script::{Marks, Transcript, parse_file};
 use transcript::socket::Sockets;
 
 #[path = "support/process.rs"]
@@ -63,6 +64,16 @@ fn reference_cut_at_every_byte() {
     }
 }
 
+#[test]
+fn in_memory() {
+    replay_all(&Against::Memory, Input::Whole);
+}
+
+#[test]
+fn in_memory_cut_at_every_byte() {
+    replay_all(&Against::Memory, Input::Cut);
+}
+
 /// A row named by a transcript is a row of the document.
 #[test]
 fn differences_are_documented() {
@@ -80,22 +91,27 @@ fn differences_are_documented() {
     }
 }
 
-/// The binary that transcripts run against.
-struct Against {
-    binary: PathBuf,
-    cores: Option<u32>,
-    is_reference: bool,
+/// What transcripts are replayed against.
+enum Against {
+    /// The shard in this process.
+    Memory,
+    Pinion {
+        binary: PathBuf,
+        cores: u32,
+    },
+    Reference {
+        binary: PathBuf,
+    },
 }
 
 impl Against {
     fn pinion(cores: u32) -> Self {
         let own = PathBuf::from(env!("CARGO_BIN_EXE_pinion"));
         let binary = env::var_os("PINION_TRANSCRIPT_BROKER").map_or(own, PathBuf::from);
-        let is_reference = !takes_cores(&binary);
-        Self {
-            binary,
-            cores: (!is_reference).then_some(cores),
-            is_reference,
+        if takes_cores(&binary) {
+            Self::Pinion { binary, cores }
+        } else {
+            Self::Reference { binary }
         }
     }
 
@@ -109,35 +125,43 @@ impl Against {
             );
             return None;
         }
-        Some(Self {
-            binary,
-            cores: None,
-            is_reference: true,
-        })
+        Some(Self::Reference { binary })
     }
 
-    fn runs(&self, transcript: &Transcript, input: Input) -> bool {
-        let marks = &transcript.marks;
+    fn runs(&self, marks: &Marks, input: Input) -> bool {
         let cut = input == Input::Cut;
-        let skipped = cut && (marks.uncut || (self.is_reference && marks.reference_uncut));
-        !skipped && !(self.is_reference && marks.differs.is_some())
+        let elsewhere = match self {
+            Self::Memory => marks.process_only,
+            Self::Pinion { .. } => false,
+            Self::Reference { .. } => marks.differs.is_some() || (cut && marks.reference_uncut),
+        };
+        !(elsewhere || (cut && marks.uncut))
     }
 
     fn replay(&self, transcript: &Transcript, input: Input) -> Result<(), String> {
-        let launch = Launch {
-            binary: self.binary.clone(),
-            cores: self.cores,
-            config: transcript.config.clone(),
-            flags: transcript.flags.clone(),
+        let (config, flags) = (transcript.config.clone(), transcript.flags.clone());
+        let (binary, cores) = match self {
+            Self::Memory => {
+                // Until the shard can be had without a process there is nothing to replay against.
+                let Some(mut backend) = memory::start(&config, &flags) else {
+                    return Ok(());
+                };
+                return replay(transcript, &mut *backend, input);
+            }
+            Self::Pinion { binary, cores } => (binary.clone(), Some(*cores)),
+            Self::Reference { binary } => (binary.clone(), None),
         };
-        replay(
-            transcript,
-            &mut Sockets::new(Process::start(&launch)?),
-            input,
-        )
+        let process = Process::start(&Launch {
+            binary,
+            cores,
+            config,
+            flags,
+        })?;
+        replay(transcript, &mut Sockets::new(process), input)
     }
 }
 
+/// Only pinion has the flag; a binary that is put in its place may be the reference.
 fn takes_cores(binary: &Path) -> bool {
     let help = Command::new(binary).arg("--help").output();
     help.is_ok_and(|help| {
@@ -177,7 +201,7 @@ fn transcripts() -> Vec<Transcript> {
 /// Replays every transcript on a few threads and fails with all that failed.
 fn replay_all(against: &Against, input: Input) {
     let mut transcripts = transcripts();
-    transcripts.retain(|transcript| against.runs(transcript, input));
+    transcripts.retain(|transcript| against.runs(&transcript.marks, input));
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 pub(crate) type Fields = Map<String, Value>;
 
 /// Takes a whole INFO line from the start of `buffer`; `None` when more bytes are needed.
-pub(crate) fn take_info(buffer: &[u8]) -> Result<Option<(Map<String, Value>, usize)>, String> {
+pub(crate) fn take_info(buffer: &[u8]) -> Result<Option<(Fields, usize)>, String> {
     let Some(end) = buffer.iter().position(|byte| *byte == b'\n') else {
         return Ok(None);
     };
@@ -17,13 +17,13 @@ pub(crate) fn take_info(buffer: &[u8]) -> Result<Option<(Map<String, Value>, usi
     let json = json
         .strip_suffix(" \r\n")
         .ok_or("INFO must end in one space and CRLF")?;
-    let fields: Map<String, Value> =
+    let fields: Fields =
         serde_json::from_str(json).map_err(|e| format!("INFO is not an object: {e}"))?;
     Ok(Some((fields, end + 1)))
 }
 
 /// Compares an INFO with what is expected of it.
-pub(crate) fn check_info(info: &Map<String, Value>, expected: &Fields) -> Result<(), String> {
+pub(crate) fn check_info(info: &Fields, expected: &Fields) -> Result<(), String> {
     for (name, want) in expected {
         if name == "<others>" {
             check_others(info, expected)?;
@@ -34,7 +34,7 @@ pub(crate) fn check_info(info: &Map<String, Value>, expected: &Fields) -> Result
     Ok(())
 }
 
-fn check_others(info: &Map<String, Value>, expected: &Fields) -> Result<(), String> {
+fn check_others(info: &Fields, expected: &Fields) -> Result<(), String> {
     match info.keys().find(|name| !expected.contains_key(*name)) {
         Some(name) => Err(format!("INFO has a field {name:?} that is not expected")),
         None => Ok(()),

@@ -3,6 +3,8 @@
 pub(crate) mod backend;
 mod bytes;
 mod info;
+pub(crate) mod memory;
+mod puppet;
 pub(crate) mod replay;
 pub(crate) mod script;
 pub(crate) mod socket;
