@@ -210,8 +210,16 @@ async def reconnects_to_a_restarted_broker(broker):
     async def on_back():
         back.set()
 
+    async def on_error(_error):
+        pass
+
     client = await nats.connect(
-        broker.url, disconnected_cb=on_gone, reconnected_cb=on_back, reconnect_time_wait=0.05, max_reconnect_attempts=-1
+        broker.url,
+        disconnected_cb=on_gone,
+        reconnected_cb=on_back,
+        error_cb=on_error,
+        reconnect_time_wait=0.05,
+        max_reconnect_attempts=-1,
     )
     subscription = await client.subscribe("foo")
     await client.flush()
