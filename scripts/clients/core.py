@@ -29,6 +29,16 @@ async def until(event):
     await asyncio.wait_for(event.wait(), WAIT_S)
 
 
+async def settle(client):
+    """Returns once the broker has seen everything the client has said.
+
+    This client writes the PING of its flush straight to the socket while earlier commands may still
+    wait in its own buffer; by the PONG of the first flush they have left it.
+    """
+    await client.flush()
+    await client.flush()
+
+
 async def take(subscription, count):
     return [await subscription.next_msg(timeout=WAIT_S) for _ in range(count)]
 
@@ -57,7 +67,7 @@ async def connects_and_flushes(broker):
 async def publishes_and_subscribes(broker):
     publisher, subscriber = await nats.connect(broker.url), await nats.connect(broker.url)
     subscription = await subscriber.subscribe("foo.bar")
-    await subscriber.flush()
+    await settle(subscriber)
     for number in range(1000):
         await publisher.publish("foo.bar", str(number).encode())
     messages = await take(subscription, 1000)
@@ -73,7 +83,7 @@ async def matches_wildcards(broker):
     tail = await client.subscribe("a.>")
     for subject in ("a.b.c", "a.b", "a", "a.x.c", "b.b.c", "a.b.c.d"):
         await client.publish(subject)
-    await client.flush()
+    await settle(client)
     assert [message.subject for message in await take(star, 2)] == ["a.b.c", "a.x.c"]
     assert [message.subject for message in await take(tail, 4)] == ["a.b.c", "a.b", "a.x.c", "a.b.c.d"]
     assert star.pending_msgs == 0 and tail.pending_msgs == 0
@@ -95,13 +105,13 @@ async def shares_within_queue_groups(broker):
                     done.set()
 
             await member.subscribe("work", queue=group, cb=count)
-        await member.flush()
+        await settle(member)
     for _ in range(1000):
         await publisher.publish("work", b"x")
-    await publisher.flush()
+    await settle(publisher)
     await until(done)
     for member in members:
-        await member.flush()
+        await settle(member)
         await member.close()
     for numbers in counts.values():
         assert sum(numbers) == 1000, counts
@@ -117,7 +127,7 @@ async def requests_and_replies(broker):
         await message.respond(b"re: " + message.data)
 
     await responder.subscribe("service", cb=answer)
-    await responder.flush()
+    await settle(responder)
     for number in range(200):
         reply = await asker.request("service", str(number).encode(), timeout=WAIT_S)
         assert reply.data == b"re: " + str(number).encode()
@@ -166,12 +176,12 @@ async def drains(broker):
         seen.append(message.data)
 
     await subscriber.subscribe("foo", cb=slowly)
-    await subscriber.flush()
+    await settle(subscriber)
     for number in range(500):
         await publisher.publish("foo", b"%d" % number)
-    await publisher.flush()
+    await settle(publisher)
     # Behind the last message on each way, so that all of them have reached the client.
-    await subscriber.flush()
+    await settle(subscriber)
     await subscriber.drain()
     assert seen == [b"%d" % number for number in range(500)], len(seen)
     assert subscriber.is_closed
@@ -190,10 +200,10 @@ async def handles_slowly_what_came_fast(broker):
             done.set()
 
     await subscriber.subscribe("foo", cb=slowly)
-    await subscriber.flush()
+    await settle(subscriber)
     for number in range(5000):
         await publisher.publish("foo", b"%d" % number)
-    await publisher.flush()
+    await settle(publisher)
     await until(done)
     assert seen == list(range(5000))
     await publisher.close()
@@ -222,7 +232,7 @@ async def reconnects_to_a_restarted_broker(broker):
         max_reconnect_attempts=-1,
     )
     subscription = await client.subscribe("foo")
-    await client.flush()
+    await settle(client)
     await broker.stop()
     await until(gone)
     await broker.start()
@@ -235,7 +245,7 @@ async def reconnects_to_a_restarted_broker(broker):
 @test(config="authorization { user: u, password: p }")
 async def authorizes_user_and_password(broker):
     client = await nats.connect(broker.url, user="u", password="p")
-    await client.flush()
+    await settle(client)
     await client.close()
     for user, password in (("u", "wrong"), ("wrong", "p")):
         await refuses_to_connect(broker, user=user, password=password)
@@ -245,7 +255,7 @@ async def authorizes_user_and_password(broker):
 @test(config="authorization { token: t0ken }")
 async def authorizes_token(broker):
     client = await nats.connect(broker.url, token="t0ken")
-    await client.flush()
+    await settle(client)
     await client.close()
     await refuses_to_connect(broker, token="wrong")
     await refuses_to_connect(broker)
@@ -285,10 +295,10 @@ async def keeps_a_thousand_subscriptions(broker):
 
     for number in range(1000):
         await subscriber.subscribe(f"subject.{number}", cb=note)
-    await subscriber.flush()
+    await settle(subscriber)
     for number in range(1000):
         await publisher.publish(f"subject.{number}", f"subject.{number}".encode())
-    await publisher.flush()
+    await settle(publisher)
     await until(done)
     await publisher.close()
     await subscriber.close()
@@ -299,7 +309,7 @@ async def does_not_hear_itself_without_echo(broker):
     deaf, other = await nats.connect(broker.url, no_echo=True), await nats.connect(broker.url)
     subscription = await deaf.subscribe("foo")
     await deaf.publish("foo", b"mine")
-    await deaf.flush()
+    await settle(deaf)
     await other.publish("foo", b"yours")
     assert (await subscription.next_msg(timeout=WAIT_S)).data == b"yours"
     await deaf.close()
@@ -312,7 +322,7 @@ async def unsubscribes_after_a_number(broker):
     limited = await subscriber.subscribe("foo")
     await limited.unsubscribe(limit=3)
     control = await subscriber.subscribe("foo")
-    await subscriber.flush()
+    await settle(subscriber)
     for number in range(10):
         await publisher.publish("foo", b"%d" % number)
     assert [message.data for message in await take(control, 10)] == [b"%d" % n for n in range(10)]
@@ -330,10 +340,10 @@ async def hears_of_a_lame_duck(broker):
         lame.set()
 
     client = await nats.connect(broker.url, lame_duck_mode_cb=on_lame)
-    await client.flush()
+    await settle(client)
     broker.send_signal(signal.SIGUSR2)
     await until(lame)
-    await client.flush()
+    await settle(client)
     await client.close()
 
 
