@@ -108,8 +108,8 @@ pub enum IntegerError {
     Range,
 }
 
-/// Parses an integer as flags accept it: decimal, `0x`, `0b`, `0o`, leading-zero octal, and `_`
-/// between digits of a prefixed literal.
+/// Parses an integer as flags accept it: decimal, `0x`, `0b`, `0o`, leading-zero octal, with `_`
+/// between digits.
 pub fn parse_integer(text: &str) -> Result<i64, IntegerError> {
     let (negative, unsigned) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -124,8 +124,12 @@ pub fn parse_integer(text: &str) -> Result<i64, IntegerError> {
         [b'0', _, ..] => (8, &lower[1..]),
         _ => (10, lower.as_str()),
     };
-    let prefixed = digits.len() < lower.len();
-    if digits.contains('_') && (!prefixed || digits.ends_with('_') || digits.contains("__")) {
+    // An underscore stands between digits, or between a prefix and a digit.
+    let after_prefix = digits.len() < lower.len();
+    let misplaced = (digits.starts_with('_') && !after_prefix)
+        || digits.ends_with('_')
+        || digits.contains("__");
+    if misplaced {
         return Err(IntegerError::Syntax);
     }
     let digits: String = digits.chars().filter(|c| *c != '_').collect();
@@ -365,7 +369,7 @@ mod tests {
         for (text, value) in good {
             assert_eq!(parse_integer(text), Ok(value), "{text}");
         }
-        for text in ["", "abc", "1_000", "0x", "-", "1.5", "08"] {
+        for text in ["", "abc", "1__0", "_1", "0x", "-", "1.5", "08"] {
             assert_eq!(parse_integer(text), Err(IntegerError::Syntax), "{text}");
         }
         assert_eq!(

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use crate::config::{self, Options};
+use crate::notation::{quote, split_host_port};
 use crate::process;
 
 mod flags;
@@ -61,7 +62,7 @@ pub fn launch(arguments: &[String]) -> Launch {
         Some("version") => return exit(0, format!("{EXECUTABLE}: v{VERSION}\n"), String::new()),
         Some("help") => return exit(0, usage::text(), String::new()),
         Some(_) => {
-            let word = crate::notation::quote(&line.words[0]);
+            let word = quote(&line.words[0]);
             return failure(&format!("unrecognized command: {word}"));
         }
         None => {}
@@ -162,9 +163,15 @@ fn want_cluster(line: &mut CommandLine) -> Result<(), String> {
         Some((user, address)) => (Some(user), address),
         None => (None, authority),
     };
-    let (_, port) = crate::notation::split_host_port(address)?;
-    port.parse::<i64>()
-        .map_err(|_| "expected integer".to_owned())?;
+    // The reference takes `-1`, its sign for a free port, out before it parses.
+    if let Some((_, port)) = address.rsplit_once(':')
+        && port != "-1"
+        && !port.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        let (url, port) = (quote(listen), quote(&format!(":{port}")));
+        return Err(format!("parse {url}: invalid port {port} after host"));
+    }
+    split_host_port(address)?;
     if user.is_some_and(|user| !user.contains(':')) {
         return Err("expected cluster password to be set".to_owned());
     }

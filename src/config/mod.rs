@@ -10,16 +10,22 @@ use std::path::Path;
 
 use crate::notation::error_text;
 
+mod accounts;
+mod auth;
 mod blocks;
 mod digest;
+mod jetstream;
 mod keys;
 mod lexer;
+mod nkey;
 mod options;
 mod parser;
 pub mod reload;
 mod schema;
 mod settings;
+mod tls;
 mod tree;
+mod url;
 
 pub use options::{Authorization, LogTime, Options, Port};
 pub use parser::{MAX_COPIED_NODES, MAX_INCLUDES, MAX_NESTING, Surroundings};

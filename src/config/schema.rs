@@ -4,7 +4,7 @@
 //! name the field; rows of features still to come only say what a valid value looks like, so that a
 //! file checks the same today as on the day the feature arrives.
 
-use super::blocks;
+use super::auth::Users;
 use super::keys::TOP;
 use super::settings::Settings;
 use super::tree::{Map, Node, Value};
@@ -57,6 +57,14 @@ pub(super) const fn row(names: &'static [&'static str], rule: Rule) -> Row {
     Row { names, rule }
 }
 
+/// A key whose value is only checked.
+pub(super) const fn known(names: &'static [&'static str], shape: Shape) -> Row {
+    Row {
+        names,
+        rule: Rule::Known(shape),
+    }
+}
+
 /// Collects what a file says and what is wrong with it. Problems come in file order; the reference
 /// gives them in any order.
 #[derive(Default)]
@@ -65,9 +73,11 @@ pub(super) struct Reader {
     pub(super) errors: Vec<String>,
     pub(super) warnings: Vec<String>,
     /// `users` below `accounts` and `authorization` share one space of names.
-    pub(super) users: blocks::Users,
-    /// `store_dir` may stand at the top or inside `jetstream`, not both.
-    pub(super) store_dir: Option<String>,
+    pub(super) users: Users,
+    /// Whether `store_dir` was seen, at the top or inside `jetstream`.
+    pub(super) has_store_dir: bool,
+    /// Accounts that imports and exports speak of, and what for.
+    pub(super) mentioned_accounts: Vec<(String, String)>,
 }
 
 impl Reader {
@@ -86,10 +96,16 @@ impl Reader {
                         self.errors.push(problem);
                     }
                 }
-                // A key that serves as a variable needs no meaning of its own.
-                None if node.referenced => {}
-                None => self.errors.push(unknown(node, key)),
+                None => self.unknown(key, node),
             }
+        }
+    }
+
+    /// Complains about a key that no table knows, unless it serves as a variable.
+    pub(super) fn unknown(&mut self, key: &str, node: &Node) {
+        if !node.referenced {
+            self.errors
+                .push(at(node, &format!("unknown field {}", quote(key))));
         }
     }
 
@@ -158,10 +174,6 @@ impl Reader {
 /// A line about `node`.
 pub(super) fn at(node: &Node, reason: &str) -> String {
     format!("{}: {reason}", node.position())
-}
-
-pub(super) fn unknown(node: &Node, key: &str) -> String {
-    at(node, &format!("unknown field {}", quote(key)))
 }
 
 /// The complaint about a value of the wrong type, in the words of the reference's runtime.
