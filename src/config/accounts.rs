@@ -662,25 +662,15 @@ pub(super) fn check_preload(reader: &mut Reader, _: &str, node: &Node) -> Result
     Ok(())
 }
 
-/// `resolver_pinned_accounts`.
-pub(super) fn check_pinned(reader: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
-    let _ = string_list(reader, &key.to_lowercase(), node);
-    Ok(())
-}
-
 /// `trusted_keys`.
 pub(super) fn check_trusted_keys(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    let Ok(keys) = string_list(reader, "trusted", node) else {
-        return Ok(());
-    };
-    for key in keys
-        .iter()
-        .filter(|key| !nkey::is_public(key, Kind::Operator))
-    {
-        let reason = "required to be a valid public operator nkey";
-        reader
-            .errors
-            .push(at(node, &format!("trust key {} {reason}", quote(key))));
+    for key in string_list(reader, "trusted", node)? {
+        if !nkey::is_public(&key, Kind::Operator) {
+            let reason = "required to be a valid public operator nkey";
+            reader
+                .errors
+                .push(at(node, &format!("trust key {} {reason}", quote(&key))));
+        }
     }
     Ok(())
 }

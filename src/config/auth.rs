@@ -186,7 +186,9 @@ fn read_user(reader: &mut Reader, entry: &Node, user: &Map) -> Result<String, St
                 }
             }
             "allowed_connection_types" | "connection_types" | "clients" => {
-                check_connection_types(reader, node);
+                if let Err(problem) = check_connection_types(reader, node) {
+                    reader.errors.push(problem);
+                }
             }
             "proxy_required" => drop(boolean(node)?),
             _ => reader.unknown(key, node),
@@ -207,7 +209,7 @@ fn read_user(reader: &mut Reader, entry: &Node, user: &Map) -> Result<String, St
     Ok(nkey)
 }
 
-fn check_connection_types(reader: &mut Reader, node: &Node) {
+fn check_connection_types(reader: &mut Reader, node: &Node) -> Result<(), String> {
     const TYPES: [&str; 7] = [
         "STANDARD",
         "WEBSOCKET",
@@ -217,50 +219,49 @@ fn check_connection_types(reader: &mut Reader, node: &Node) {
         "MQTT_WS",
         "IN_PROCESS",
     ];
-    let Ok(names) = string_list(reader, "allowed connection types", node) else {
-        return;
-    };
-    let unknown: Vec<String> = names
+    let unknown: Vec<String> = string_list(reader, "allowed connection types", node)?
         .iter()
         .map(|name| name.to_uppercase())
         .filter(|name| !TYPES.contains(&name.as_str()))
         .map(|name| quote(&name))
         .collect();
-    if !unknown.is_empty() {
-        let reason = format!("invalid connection types [{}]", unknown.join(" "));
-        reader.errors.push(at(node, &reason));
+    if unknown.is_empty() {
+        return Ok(());
     }
+    Err(at(
+        node,
+        &format!("invalid connection types [{}]", unknown.join(" ")),
+    ))
 }
 
-/// One string or several. The complaints are noted already when this fails.
+/// One string or several; elements that are none are complained about and left out.
 pub(super) fn string_list(
     reader: &mut Reader,
     field: &str,
     node: &Node,
-) -> Result<Vec<String>, ()> {
-    match &node.value {
-        Value::String(bytes) => Ok(vec![String::from_utf8_lossy(bytes).into_owned()]),
-        Value::Array(nodes) => {
-            let mut strings = Vec::new();
-            for element in nodes {
-                if let Ok(string) = text(element) {
-                    strings.push(string);
-                } else {
-                    let found = element.value.type_name();
-                    let reason =
-                        format!("error parsing {field}: unsupported type in array {found}");
-                    reader.errors.push(at(element, &reason));
-                }
-            }
-            Ok(strings)
-        }
+) -> Result<Vec<String>, String> {
+    let nodes = match &node.value {
+        Value::String(_) => std::slice::from_ref(node),
+        Value::Array(nodes) => nodes,
         other => {
             let found = other.type_name();
-            let reason = format!("error parsing {field}: unsupported type {found}");
-            reader.errors.push(at(node, &reason));
-            Err(())
+            return Err(at(
+                node,
+                &format!("error parsing {field}: unsupported type {found}"),
+            ));
+        }
+    };
+    let mut strings = Vec::new();
+    for element in nodes {
+        if let Ok(string) = text(element) {
+            strings.push(string);
+        } else {
+            let found = element.value.type_name();
+            let reason = format!("error parsing {field}: unsupported type in array {found}");
+            reader.errors.push(at(element, &reason));
         }
     }
+    Ok(strings)
 }
 
 fn check_callout(reader: &mut Reader, node: &Node) -> Result<(), String> {

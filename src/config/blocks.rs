@@ -2,7 +2,7 @@
 
 use super::auth;
 use super::nkey;
-use super::schema::{Reader, Row, Rule, Shape, array, at, integer, known, map, text};
+use super::schema::{Reader, Row, Shape, array, at, integer, known, map, text};
 use super::tls;
 use super::tree::{Node, Value};
 use super::url;
@@ -20,7 +20,7 @@ pub(super) const WEBSOCKET: Shape = Shape::Block(WEBSOCKET_ROWS, "Expected webso
 /// `mqtt`.
 pub(super) const MQTT: Shape = Shape::Block(MQTT_ROWS, "Expected mqtt to be a map");
 
-use Shape::{Bool, Duration, Integer, Listen, Text, With};
+use Shape::{Bool, Duration, Ignored, Integer, Listen, Text, TextList, With};
 
 static CLUSTER_ROWS: &[Row] = &[
     known(&["name"], With(check_cluster_name)),
@@ -36,7 +36,7 @@ static CLUSTER_ROWS: &[Row] = &[
     known(&["connect_backoff"], Bool),
     known(&["permissions"], With(check_cluster_permissions)),
     known(&["pool_size"], Integer),
-    known(&["accounts"], With(check_pinned)),
+    known(&["accounts"], TextList("accounts")),
     known(&["compression"], With(check_compression)),
     known(&["ping_interval"], With(check_cluster_ping)),
     known(&["ping_max"], Integer),
@@ -148,7 +148,7 @@ static WEBSOCKET_ROWS: &[Row] = &[
             "origins",
             "origin",
         ],
-        With(check_origins),
+        TextList("allowed origins"),
     ),
     known(&["handshake_timeout"], With(check_handshake_timeout)),
     known(&["compress", "compression"], Bool),
@@ -183,7 +183,10 @@ static MQTT_ROWS: &[Row] = &[
     ),
     known(&["js_domain"], Text),
     known(&["stream_replicas"], Integer),
-    known(&["consumer_replicas"], With(warn_consumer_replicas)),
+    known(
+        &["consumer_replicas"],
+        Ignored("consumer replicas setting ignored in this server version"),
+    ),
     known(&["consumer_memory_storage"], Bool),
     known(
         &["consumer_inactive_threshold", "consumer_auto_cleanup"],
@@ -278,11 +281,6 @@ fn check_leafnode_urls(reader: &mut Reader, _: &str, node: &Node) -> Result<(), 
             Err(at(node, &format!("{reason} {shown}")))
         }
     }
-}
-
-fn check_pinned(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    let _ = auth::string_list(reader, "accounts", node);
-    Ok(())
 }
 
 /// Modes are checked where connections are made, so any word will do here.
@@ -420,11 +418,6 @@ fn check_migrate(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String
     }
 }
 
-fn check_origins(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    let _ = auth::string_list(reader, "allowed origins", node);
-    Ok(())
-}
-
 fn check_handshake_timeout(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     match &node.value {
         Value::Integer(_) => Ok(()),
@@ -470,15 +463,6 @@ fn check_ack_pending(_: &mut Reader, _: &str, node: &Node) -> Result<(), String>
     Ok(())
 }
 
-fn warn_consumer_replicas(reader: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
-    reader.warn(
-        key,
-        node,
-        "consumer replicas setting ignored in this server version",
-    );
-    Ok(())
-}
-
 /// `proxies`.
 pub(super) fn check_proxies(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     static ROWS: &[Row] = &[known(&["trusted"], With(check_trusted_proxies))];
@@ -508,17 +492,17 @@ fn check_trusted_proxies(reader: &mut Reader, _: &str, node: &Node) -> Result<()
             reader.errors.push(at(node, &reason));
             continue;
         };
-        static ROWS: &[Row] = &[Row {
-            names: &["key", "public_key"],
-            rule: Rule::With(|_, _, node| {
-                let key = text(node)?;
-                if nkey::is_any_public(&key) {
-                    return Ok(());
-                }
-                Err(at(node, &format!("invalid proxy key {}", quote(&key))))
-            }),
-        }];
-        reader.read_block(ROWS, proxy);
+        reader.read_block(PROXY_KEY_ROWS, proxy);
     }
     Ok(())
+}
+
+static PROXY_KEY_ROWS: &[Row] = &[known(&["key", "public_key"], With(check_proxy_key))];
+
+fn check_proxy_key(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+    let key = text(node)?;
+    if nkey::is_any_public(&key) {
+        return Ok(());
+    }
+    Err(at(node, &format!("invalid proxy key {}", quote(&key))))
 }

@@ -141,7 +141,7 @@ fn check_with(reader: &mut Reader, node: &Node, rows: &'static [Row]) -> Result<
     }
 }
 
-/// Whether a value of the top-level key turns JetStream on.
+/// Whether a value of the top-level key turns `JetStream` on.
 pub(super) fn is_wanted(value: &Value) -> bool {
     match value {
         Value::Bool(on) => *on,

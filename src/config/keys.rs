@@ -195,7 +195,7 @@ pub(super) static TOP: &[Row] = &[
     ),
     row(
         &["resolver_pinned_accounts"],
-        Later(Shape::With(accounts::check_pinned), always),
+        Later(Shape::TextList("resolver_pinned_accounts"), always),
     ),
     row(
         &["trusted", "trusted_keys"],
@@ -324,7 +324,7 @@ fn set_tags(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     };
     let known = reader.settings.tags.get_or_insert_default();
     for tag in tags {
-        let tag = tag.trim().to_owned();
+        let tag = tag.trim().to_lowercase();
         if !tag.is_empty() && !known.contains(&tag) {
             known.push(tag);
         }

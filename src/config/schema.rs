@@ -4,7 +4,7 @@
 //! name the field; rows of features still to come only say what a valid value looks like, so that a
 //! file checks the same today as on the day the feature arrives.
 
-use super::auth::Users;
+use super::auth::{Users, string_list};
 use super::keys::TOP;
 use super::settings::Settings;
 use super::tree::{Map, Node, Value};
@@ -49,6 +49,10 @@ pub(super) enum Shape {
     Listen,
     /// A map with these keys; what it is called in the complaint about anything else.
     Block(&'static [Row], &'static str),
+    /// A string or an array of them; what the complaint calls it.
+    TextList(&'static str),
+    /// Anything, with a warning that it has no effect.
+    Ignored(&'static str),
     With(Check),
 }
 
@@ -145,6 +149,11 @@ impl Reader {
                 }
                 other => Err(at(node, &format!("{name}, got {}", other.type_name()))),
             },
+            Shape::TextList(field) => string_list(self, field, node).map(drop),
+            Shape::Ignored(reason) => {
+                self.warn(key, node, reason);
+                Ok(())
+            }
             Shape::With(check) => check(self, key, node),
         }
     }
