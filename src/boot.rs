@@ -18,7 +18,7 @@ use shard::{Auth, Config};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use crate::config::{Authorization, Options, Port};
+use crate::config::{Authorization, Options, Port, reload};
 use crate::log::{self, Logger};
 use crate::process::{self, PortsFile};
 use crate::reactor::lanes::{End, Lanes, Waker};
@@ -70,6 +70,7 @@ struct Server {
     logger: Logger,
     cores: Vec<Core>,
     reports: mpsc::Receiver<Report>,
+    address: SocketAddr,
     ports_file: Option<PortsFile>,
     lame_duck: bool,
 }
@@ -107,11 +108,12 @@ impl Server {
             logger: logger.clone(),
             cores: Vec::new(),
             reports,
+            address,
             ports_file: None,
             lame_duck: false,
         };
         server.start_cores(count, &cpus, listener, &reports_in)?;
-        server.announce(address)?;
+        server.announce()?;
         Ok(server)
     }
 
@@ -151,7 +153,7 @@ impl Server {
         }
         for _ in 0..count {
             match self.reports.recv() {
-                Ok(Report::Ready(_)) => {}
+                Ok(Report::Ready) => {}
                 Ok(Report::Failed(core, problem)) => {
                     return Err(format!("core {} cannot start: {problem}", core.0));
                 }
@@ -161,13 +163,13 @@ impl Server {
         Ok(())
     }
 
-    fn announce(&mut self, address: SocketAddr) -> Result<(), String> {
+    fn announce(&mut self) -> Result<(), String> {
         let host = &self.options.host;
         let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        let port = address.port();
+        let port = self.address.port();
         self.logger.info(format_args!("Listening for client connections on {shown}:{port}"));
         if let Some(directory) = &self.options.ports_file_dir {
-            self.ports_file = Some(PortsFile::write(directory, address)?);
+            self.ports_file = Some(PortsFile::write(directory, self.address)?);
         }
         self.logger.info("Server is ready");
         Ok(())
@@ -186,7 +188,7 @@ impl Server {
                     self.logger.fatal(format_args!("core {} failed: {problem}", core.0));
                     return ExitCode::FAILURE;
                 }
-                Ok(Report::Ready(_) | Report::Stopped(_)) => {}
+                Ok(Report::Ready | Report::Stopped) => {}
                 Err(mpsc::RecvError) => unreachable!("the signal thread holds the other end"),
             }
         }
@@ -212,10 +214,17 @@ impl Server {
     }
 
     fn reload(&mut self) {
-        self.logger.error("Failed to reload server configuration");
+        let fresh = reload::read(&self.options)
+            .and_then(|options| reload::diff(&self.options, &options).map(|all| (options, all)));
+        match fresh {
+            Ok((options, changes)) => self.put_in_force(options, changes),
+            Err(problem) => {
+                self.logger.error(format_args!("Failed to reload server configuration: {problem}"));
+            }
+        }
     }
 
-    fn put_in_force(&mut self, options: Options) {
+    fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
         let fresh = config_of(&options);
         let config = Config {
             server_id: self.config.server_id.clone(),
@@ -224,16 +233,50 @@ impl Server {
             port: if options.client_advertise.is_some() { fresh.port } else { self.config.port },
             ..fresh
         };
-        let settings: log::Settings = (&options).into();
-        let levels = settings.levels;
-        self.logger.configure(settings);
-        self.logger.set_levels(levels);
-        self.tell(|| Command::SetLevels(levels));
-        self.tell(|| Command::Reconfigure(Box::new(config.clone())));
-        let digest = options.config_digest.clone().unwrap_or_default();
         self.options = options;
+        for change in changes {
+            self.apply(&change);
+        }
+        self.tell(|| Command::Reconfigure(Box::new(config.clone())));
         self.config = config;
-        self.logger.info(format_args!("Reloaded server configuration ({digest})"));
+        self.logger.info(reload::summary(&self.options));
+    }
+
+    /// Applies what is not the cores' business, and logs the change.
+    fn apply(&mut self, change: &reload::Change) {
+        match change.kind {
+            reload::Kind::Log => {
+                let settings: log::Settings = (&self.options).into();
+                let levels = settings.levels;
+                self.logger.configure(settings);
+                self.logger.set_levels(levels);
+                self.tell(|| Command::SetLevels(levels));
+            }
+            reload::Kind::PidFile => {
+                if let Some(path) = &self.options.pid_file
+                    && let Err(problem) = process::write_pid_file(path)
+                {
+                    self.logger.error(problem);
+                }
+            }
+            reload::Kind::PortsFile => self.move_ports_file(),
+            _ => {}
+        }
+        if let Some(line) = &change.line {
+            self.logger.info(line);
+        }
+    }
+
+    fn move_ports_file(&mut self) {
+        if let Some(Err(problem)) = self.ports_file.take().map(PortsFile::remove) {
+            self.logger.error(problem);
+        }
+        if let Some(directory) = &self.options.ports_file_dir {
+            match PortsFile::write(directory, self.address) {
+                Ok(file) => self.ports_file = Some(file),
+                Err(problem) => self.logger.error(problem),
+            }
+        }
     }
 
     fn tell(&self, command: impl Fn() -> Command) {

@@ -1,6 +1,5 @@
 //! `pinion`: a drop-in `nats-server`, one shard per core.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use pinion::cli::{self, Launch};

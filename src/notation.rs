@@ -4,22 +4,38 @@
 //! Configuration files and command lines are written for Go's rules (`1h30m`, `0x1092`), and scripts
 //! compare what is printed back, so both directions follow them exactly.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::time::Duration;
 
 /// Why a text is no duration; prints in the reference's words.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DurationError {
     /// Not of the form `[-+](number unit)+`, or out of range.
-    #[error("time: invalid duration {}", quote(.0))]
     Invalid(String),
     /// A number without a unit behind it.
-    #[error("time: missing unit in duration {}", quote(.0))]
     MissingUnit(String),
     /// A unit that does not exist: the unit, then the whole text.
-    #[error("time: unknown unit {} in duration {}", quote(.0), quote(.1))]
     UnknownUnit(String, String),
+}
+
+impl fmt::Display for DurationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(text) => write!(f, "time: invalid duration {}", quote(text)),
+            Self::MissingUnit(text) => {
+                write!(f, "time: missing unit in duration {}", quote(text))
+            }
+            Self::UnknownUnit(unit, text) => {
+                write!(
+                    f,
+                    "time: unknown unit {} in duration {}",
+                    quote(unit),
+                    quote(text)
+                )
+            }
+        }
+    }
 }
 
 /// Parses `1h30m`, `-1.5s`, `0`: signed nanoseconds.
@@ -98,18 +114,25 @@ pub fn duration_text(duration: Duration) -> String {
 }
 
 /// Why a text is no integer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IntegerError {
     /// Not an integer literal.
-    #[error("parse error")]
     Syntax,
     /// More than 64 bits.
-    #[error("value out of range")]
     Range,
 }
 
-/// Parses an integer as flags accept it: decimal, `0x`, `0b`, `0o`, leading-zero octal, and `_`
-/// between digits of a prefixed literal.
+impl fmt::Display for IntegerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Syntax => "parse error",
+            Self::Range => "value out of range",
+        })
+    }
+}
+
+/// Parses an integer as flags accept it: decimal, `0x`, `0b`, `0o`, leading-zero octal, with `_`
+/// between digits.
 pub fn parse_integer(text: &str) -> Result<i64, IntegerError> {
     let (negative, unsigned) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -124,8 +147,12 @@ pub fn parse_integer(text: &str) -> Result<i64, IntegerError> {
         [b'0', _, ..] => (8, &lower[1..]),
         _ => (10, lower.as_str()),
     };
-    let prefixed = digits.len() < lower.len();
-    if digits.contains('_') && (!prefixed || digits.ends_with('_') || digits.contains("__")) {
+    // An underscore stands between digits, or between a prefix and a digit.
+    let after_prefix = digits.len() < lower.len();
+    let misplaced = (digits.starts_with('_') && !after_prefix)
+        || digits.ends_with('_')
+        || digits.contains("__");
+    if misplaced {
         return Err(IntegerError::Syntax);
     }
     let digits: String = digits.chars().filter(|c| *c != '_').collect();
@@ -239,7 +266,7 @@ pub fn split_host_port(address: &str) -> Result<(&str, &str), String> {
 }
 
 /// Puts a host and a port together, with brackets where the host has colons.
-pub fn join_host_port(host: &str, port: impl std::fmt::Display) -> String {
+pub fn join_host_port(host: &str, port: impl fmt::Display) -> String {
     if host.contains(':') {
         format!("[{host}]:{port}")
     } else {
@@ -365,7 +392,7 @@ mod tests {
         for (text, value) in good {
             assert_eq!(parse_integer(text), Ok(value), "{text}");
         }
-        for text in ["", "abc", "1_000", "0x", "-", "1.5", "08"] {
+        for text in ["", "abc", "1__0", "_1", "0x", "-", "1.5", "08"] {
             assert_eq!(parse_integer(text), Err(IntegerError::Syntax), "{text}");
         }
         assert_eq!(

@@ -233,6 +233,19 @@ fn send(
     }
 }
 
+/// What the log calls a signal that arrived: `Trapped "hangup" signal`.
+pub fn signal_name(signal: i32) -> &'static str {
+    match Signal::try_from(signal) {
+        Ok(Signal::SIGHUP) => "hangup",
+        Ok(Signal::SIGINT) => "interrupt",
+        Ok(Signal::SIGTERM) => "terminated",
+        Ok(Signal::SIGUSR1) => "user defined signal 1",
+        Ok(Signal::SIGUSR2) => "user defined signal 2",
+        Ok(other) => other.as_str(),
+        Err(_) => "unknown",
+    }
+}
+
 fn errno_text(errno: Errno) -> String {
     error_text(&io::Error::from_raw_os_error(errno as i32))
 }
@@ -306,6 +319,14 @@ mod tests {
     #[test]
     fn a_prefix_that_fits_nobody_is_no_error() {
         assert_eq!(sent("quit", "99*", &[7, 8]), Ok(()));
+    }
+
+    #[test]
+    fn every_address_of_the_machine_is_listed() {
+        let any: SocketAddr = "0.0.0.0:4222".parse().expect("an address");
+        assert!(addresses_of(any).contains(&"127.0.0.1:4222".to_owned()));
+        let one: SocketAddr = "[::1]:4222".parse().expect("an address");
+        assert_eq!(addresses_of(one), ["[::1]:4222"]);
     }
 
     #[test]

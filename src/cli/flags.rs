@@ -189,22 +189,22 @@ static FLAGS: &[Flag] = &[
     text(&["a", "addr", "net"], |l, v| l.settings.host = Some(v)),
     integer(&["p", "port"], |l, v| l.settings.port = Some(v)),
     text(&["n", "name", "server_name"], |l, v| {
-        l.settings.server_name = Some(v)
+        l.settings.server_name = Some(v);
     }),
     text(&["client_advertise"], |l, v| {
-        l.settings.client_advertise = Some(v)
+        l.settings.client_advertise = Some(v);
     }),
     text(&["P", "pid"], |l, v| l.settings.pid_file = Some(v)),
     text(&["ports_file_dir"], |l, v| {
-        l.settings.ports_file_dir = Some(v)
+        l.settings.ports_file_dir = Some(v);
     }),
     // Log.
     text(&["l", "log"], |l, v| l.settings.log_file = Some(v)),
     integer(&["log_size_limit"], |l, v| {
-        l.settings.log_size_limit = Some(v)
+        l.settings.log_size_limit = Some(v);
     }),
     integer(&["max_traced_msg_len"], |l, v| {
-        l.settings.max_traced_msg_len = Some(v)
+        l.settings.max_traced_msg_len = Some(v);
     }),
     bool(&["T", "logtime"], |l, v| l.settings.logtime = Some(v)),
     bool(&["logtime_utc"], |l, v| l.settings.logtime_utc = Some(v)),
@@ -215,7 +215,7 @@ static FLAGS: &[Flag] = &[
     bool(&["DVV"], |l, v| l.debug_and_verbose = Some(v)),
     bool(&["s", "syslog"], |l, v| l.missing("--syslog", v)),
     text(&["r", "remote_syslog"], |l, v| {
-        l.missing("--remote_syslog", !v.is_empty())
+        l.missing("--remote_syslog", !v.is_empty());
     }),
     // Who may connect.
     text(&["user"], |l, v| l.settings.username = Some(v)),
@@ -229,7 +229,7 @@ static FLAGS: &[Flag] = &[
     bool(&["js", "jetstream"], |l, v| l.missing("--jetstream", v)),
     integer(&["m", "http_port"], |l, v| l.missing("--http_port", v != 0)),
     integer(&["ms", "https_port"], |l, v| {
-        l.missing("--https_port", v != 0)
+        l.missing("--https_port", v != 0);
     }),
     integer(&["profile"], |l, v| l.missing("--profile", v != 0)),
     bool(&["tls"], |l, v| l.tls.on = Some(v)),
@@ -244,18 +244,18 @@ static FLAGS: &[Flag] = &[
     }),
     text(&["tlscacert"], |l, _| l.tls.details = true),
     text(&["cluster", "cluster_listen"], |l, v| {
-        l.cluster.listen = Some(v)
+        l.cluster.listen = Some(v);
     }),
     text(&["routes"], |l, v| l.cluster.routes = v),
     text(&["cluster_name"], |l, v| {
-        l.missing("--cluster_name", !v.is_empty())
+        l.missing("--cluster_name", !v.is_empty());
     }),
     text(&["cluster_advertise"], |l, v| {
-        l.missing("--cluster_advertise", !v.is_empty())
+        l.missing("--cluster_advertise", !v.is_empty());
     }),
     bool(&["no_advertise"], |l, v| l.missing("--no_advertise", v)),
     integer(&["connect_retries"], |l, v| {
-        l.missing("--connect_retries", v != 0)
+        l.missing("--connect_retries", v != 0);
     }),
 ];
 

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use crate::config::{self, Options};
+use crate::notation::{quote, split_host_port};
 use crate::process;
 
 mod flags;
@@ -61,7 +62,7 @@ pub fn launch(arguments: &[String]) -> Launch {
         Some("version") => return exit(0, format!("{EXECUTABLE}: v{VERSION}\n"), String::new()),
         Some("help") => return exit(0, usage::text(), String::new()),
         Some(_) => {
-            let word = crate::notation::quote(&line.words[0]);
+            let word = quote(&line.words[0]);
             return failure(&format!("unrecognized command: {word}"));
         }
         None => {}
@@ -162,9 +163,15 @@ fn want_cluster(line: &mut CommandLine) -> Result<(), String> {
         Some((user, address)) => (Some(user), address),
         None => (None, authority),
     };
-    let (_, port) = crate::notation::split_host_port(address)?;
-    port.parse::<i64>()
-        .map_err(|_| "expected integer".to_owned())?;
+    // The reference takes `-1`, its sign for a free port, out before it parses.
+    if let Some((_, port)) = address.rsplit_once(':')
+        && port != "-1"
+        && !port.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        let (url, port) = (quote(listen), quote(&format!(":{port}")));
+        return Err(format!("parse {url}: invalid port {port} after host"));
+    }
+    split_host_port(address)?;
     if user.is_some_and(|user| !user.contains(':')) {
         return Err("expected cluster password to be set".to_owned());
     }
@@ -181,5 +188,104 @@ fn exit(code: u8, stdout: String, stderr: String) -> Launch {
         code,
         stdout,
         stderr,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Authorization, LogTime, Port};
+
+    const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config/files");
+
+    fn options(line: &str) -> Options {
+        let words: Vec<String> = line
+            .split_whitespace()
+            .map(|word| word.replace("FILES", FILES))
+            .collect();
+        match launch(&words) {
+            Launch::Start { options, .. } => *options,
+            exit @ Launch::Exit { .. } => panic!("{line}: {exit:?}"),
+        }
+    }
+
+    #[test]
+    fn nothing_given_is_the_default() {
+        let options = options("");
+        assert_eq!(options.host, "0.0.0.0");
+        assert_eq!(options.port, Port::Fixed(4222));
+        assert_eq!(options.authorization, Authorization::Open);
+        assert_eq!(options.log_time, LogTime::Local);
+        assert_eq!(options.max_payload, 1024 * 1024);
+        assert_eq!(options.max_pending, 64 * 1024 * 1024);
+        assert_eq!(options.max_connections, 65536);
+        assert_eq!(options.ping_interval, Duration::from_mins(2));
+        assert_eq!(options.cores, None);
+    }
+
+    #[test]
+    fn flags_set_options() {
+        let line = "-a ::1 -p -1 --name n -DV -T=false --user u --pass p --cores 3 --spin 50us";
+        let options = options(line);
+        assert_eq!(options.host, "::1");
+        assert_eq!(options.port, Port::Random);
+        assert_eq!(options.server_name.as_deref(), Some("n"));
+        assert!(options.debug);
+        assert!(options.trace);
+        assert!(!options.trace_verbose);
+        assert_eq!(options.log_time, LogTime::None);
+        let user = Authorization::User {
+            user: "u".to_owned(),
+            password: "p".to_owned(),
+        };
+        assert_eq!(options.authorization, user);
+        assert_eq!(options.cores.map(usize::from), Some(3));
+        assert_eq!(options.spin, Some(Duration::from_micros(50)));
+    }
+
+    #[test]
+    fn a_token_wins_over_a_user_and_a_password_alone_is_nothing() {
+        let token = Authorization::Token("t".to_owned());
+        assert_eq!(options("--user u --auth t").authorization, token);
+        assert_eq!(options("--pass p").authorization, Authorization::Open);
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let options = options("-c FILES/full.conf -p 4444 -D --max_traced_msg_len 5 -sd /tmp");
+        assert_eq!(options.port, Port::Fixed(4444));
+        assert!(options.debug);
+        assert_eq!(options.max_traced_msg_len.map(usize::from), Some(5));
+        assert_eq!(options.server_name.as_deref(), Some("full"));
+        assert_eq!(options.max_payload, 64 * 1024);
+        assert_eq!(options.log_time, LogTime::Utc);
+        assert_eq!(options.lame_duck_duration, Duration::from_mins(4));
+        assert_eq!(options.tags, ["a", "b"]);
+    }
+
+    #[test]
+    fn what_is_switched_off_is_not_missed() {
+        let options =
+            options("-c FILES/ours/nothing-wanted.conf --tls=false --tlscert x -js=false");
+        let user = Authorization::User {
+            user: "a".to_owned(),
+            password: "b c".to_owned(),
+        };
+        assert_eq!(options.authorization, user);
+    }
+
+    #[test]
+    fn warnings_do_not_keep_from_starting() {
+        let file = format!("{FILES}/duration-integer.conf");
+        let words = ["-c".to_owned(), file.clone()];
+        let Launch::Start { options, stderr } = launch(&words) else {
+            panic!("it must start");
+        };
+        let reason = "write_deadline should be converted to a duration";
+        let warning = format!("{file}:1:0: invalid use of field \"write_deadline\": {reason}\n");
+        assert_eq!(stderr, warning);
+        assert_eq!(options.write_deadline, Duration::from_secs(5));
     }
 }

@@ -1,7 +1,8 @@
 //! The digest of a configuration: SHA-256 over the parsed tree as JSON.
 //!
 //! Monitoring compares it between servers and with `-t`, so the JSON has to be the reference's byte
-//! for byte: keys sorted, `<`, `>`, `&` and two line separators escaped, one newline at the end.
+//! for byte: keys sorted, `<`, `>`, `&` and two line separators escaped, the
+//! replacement character for bytes that are not UTF-8, one newline at the end.
 
 use std::fmt::Write as _;
 
@@ -79,7 +80,7 @@ fn write_string(bytes: &[u8], json: &mut Vec<u8>) {
             write_character(c, json);
         }
         for _ in chunk.invalid() {
-            json.extend(b"\\ufffd");
+            json.extend("\u{fffd}".bytes());
         }
     }
     json.push(b'"');
@@ -109,7 +110,8 @@ mod tests {
     fn strings_are_escaped_for_html() {
         let mut json = Vec::new();
         write_string(b"a<b>&\"\\\x01\xff\n", &mut json);
-        assert_eq!(json, br#""a\u003cb\u003e\u0026\"\\\u0001\ufffd\n""#);
+        let expected = "\"a\\u003cb\\u003e\\u0026\\\"\\\\\\u0001\u{fffd}\\n\"";
+        assert_eq!(String::from_utf8_lossy(&json), expected);
     }
 
     #[test]

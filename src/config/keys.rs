@@ -1,9 +1,9 @@
 //! The keys of the top level, and those of their values that need more than a type.
 
-use super::blocks;
 use super::schema::Rule::{Bool, Duration, Integer, Known, Later, Text, With};
 use super::schema::{Reader, Row, Shape, at, integer, listen, row, text};
 use super::tree::{Node, Value};
+use super::{accounts, auth, blocks, jetstream, tls};
 use crate::notation::{format_duration, parse_duration, quote};
 
 // What makes a feature wanted.
@@ -105,7 +105,7 @@ pub(super) static TOP: &[Row] = &[
         &["no_fast_producer_stall"],
         Bool(|s, v| s.no_fast_producer_stall = Some(v)),
     ),
-    row(&["authorization"], With(blocks::set_authorization)),
+    row(&["authorization"], With(auth::set_authorization)),
     row(
         &["connect_error_reports"],
         Integer(|s, v| s.connect_error_reports = Some(v)),
@@ -135,13 +135,10 @@ pub(super) static TOP: &[Row] = &[
     row(&["default_sentinel"], Known(Shape::Text)),
     row(
         &["store_dir", "storedir"],
-        Known(Shape::With(blocks::check_store_dir)),
+        Known(Shape::With(jetstream::check_store_dir)),
     ),
-    row(&["ocsp"], Known(Shape::With(blocks::check_ocsp))),
-    row(
-        &["ocsp_cache"],
-        Known(Shape::With(blocks::check_ocsp_cache)),
-    ),
+    row(&["ocsp"], Known(Shape::With(tls::check_ocsp))),
+    row(&["ocsp_cache"], Known(Shape::With(tls::check_ocsp_cache))),
     // Features still to come.
     row(&["http", "https"], Later(Shape::Listen, always)),
     row(
@@ -156,26 +153,17 @@ pub(super) static TOP: &[Row] = &[
         &["proxies"],
         Later(Shape::With(blocks::check_proxies), always),
     ),
-    row(&["tls"], Later(Shape::With(blocks::check_tls), always)),
-    row(
-        &["jetstream"],
-        Later(
-            Shape::With(blocks::check_jetstream),
-            blocks::jetstream_wanted,
-        ),
-    ),
+    row(&["tls"], Later(Shape::With(tls::check_client), always)),
+    row(&["jetstream"], jetstream::RULE),
     row(&["cluster"], Later(blocks::CLUSTER, always)),
     row(&["gateway"], Later(blocks::GATEWAY, always)),
     row(&["leaf", "leafnodes"], Later(blocks::LEAFNODES, always)),
     row(&["websocket", "ws"], Later(blocks::WEBSOCKET, always)),
     row(&["mqtt"], Later(blocks::MQTT, always)),
-    row(
-        &["accounts"],
-        Later(Shape::With(blocks::check_accounts), always),
-    ),
+    row(&["accounts"], Later(Shape::With(accounts::check), always)),
     row(
         &["mappings", "maps"],
-        Later(Shape::With(blocks::check_mappings), always),
+        Later(Shape::With(accounts::check_mappings), always),
     ),
     row(&["no_auth_user"], Later(Shape::Text, if_not_empty)),
     row(
@@ -191,31 +179,31 @@ pub(super) static TOP: &[Row] = &[
             "root_operators",
             "root_operator",
         ],
-        Later(Shape::With(blocks::check_operators), always),
+        Later(Shape::With(accounts::check_operators), always),
     ),
     row(
         &["resolver", "account_resolver", "accounts_resolver"],
-        Later(Shape::With(blocks::check_resolver), always),
+        Later(Shape::With(accounts::check_resolver), always),
     ),
     row(
         &["resolver_tls"],
-        Later(Shape::With(blocks::check_tls), always),
+        Later(Shape::With(tls::check_client), always),
     ),
     row(
         &["resolver_preload"],
-        Later(Shape::With(blocks::check_preload), always),
+        Later(Shape::With(accounts::check_preload), always),
     ),
     row(
         &["resolver_pinned_accounts"],
-        Later(Shape::With(blocks::check_pinned_accounts), always),
+        Later(Shape::TextList("resolver_pinned_accounts"), always),
     ),
     row(
         &["trusted", "trusted_keys"],
-        Later(Shape::With(blocks::check_trusted_keys), always),
+        Later(Shape::With(accounts::check_trusted_keys), always),
     ),
     row(
         &["default_js_domain"],
-        Later(Shape::With(blocks::check_js_domains), always),
+        Later(Shape::With(jetstream::check_domains), always),
     ),
 ];
 
@@ -336,7 +324,7 @@ fn set_tags(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     };
     let known = reader.settings.tags.get_or_insert_default();
     for tag in tags {
-        let tag = tag.trim().to_owned();
+        let tag = tag.trim().to_lowercase();
         if !tag.is_empty() && !known.contains(&tag) {
             known.push(tag);
         }

@@ -10,16 +10,22 @@ use std::path::Path;
 
 use crate::notation::error_text;
 
+mod accounts;
+mod auth;
 mod blocks;
 mod digest;
+mod jetstream;
 mod keys;
 mod lexer;
+mod nkey;
 mod options;
 mod parser;
 pub mod reload;
 mod schema;
 mod settings;
+mod tls;
 mod tree;
+mod url;
 
 pub use options::{Authorization, LogTime, Options, Port};
 pub use parser::{MAX_COPIED_NODES, MAX_INCLUDES, MAX_NESTING, Surroundings};
@@ -140,5 +146,50 @@ impl File {
             .missing_features
             .iter()
             .any(|feature| feature == "cluster")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config/files");
+
+    /// Includes anything as a file that includes itself twice.
+    struct Echo;
+
+    impl Surroundings for Echo {
+        fn read(&mut self, _: &Path) -> Result<Vec<u8>, String> {
+            Ok(b"include a\ninclude b\nx: [ $X , $X ]\n".to_vec())
+        }
+
+        fn variable(&mut self, name: &str) -> Option<String> {
+            Some(format!("[ ${name}y , ${name}y ]"))
+        }
+    }
+
+    #[test]
+    fn no_beginning_and_no_wrong_byte_makes_the_parser_panic() {
+        for entry in fs::read_dir(FILES).expect("the files are there").flatten() {
+            let Ok(good) = fs::read(entry.path()) else {
+                continue;
+            };
+            for cut in 0..good.len() {
+                let _ = parse_bytes("n", &good[..cut], &mut Echo);
+                for byte in *b"\0{}[]()\"'\n\\$-.0:\xff" {
+                    let mut bad = good.clone();
+                    bad[cut] = byte;
+                    let _ = parse_bytes("n", &bad, &mut Echo);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn endless_includes_and_variables_end() {
+        let includes = parse_bytes("n", b"include a\n", &mut Echo);
+        assert!(matches!(includes, Err(Problem::Syntax(_))));
+        let variables = parse_bytes("n", b"x: $X\n", &mut Echo);
+        assert!(matches!(variables, Err(Problem::Syntax(_))));
     }
 }

@@ -14,9 +14,12 @@ use super::tree::{Map, Node, Value};
 /// Open brackets at any point of a file. Real files have about six.
 pub const MAX_NESTING: usize = 128;
 /// Files including files. The reference has no limit and dies of a file that includes itself.
-pub const MAX_INCLUDES: usize = 32;
+pub const MAX_INCLUDES: usize = 10;
 /// Nodes that variables may copy, over all includes: a dozen lines of `[$a,$a]` double forever.
 pub const MAX_COPIED_NODES: usize = 1 << 20;
+
+/// What an include costs of that, so that files which include one twice each come to an end too.
+const INCLUDE_COST: usize = 1024;
 
 /// What a configuration may refer to outside of itself.
 pub trait Surroundings {
@@ -96,7 +99,7 @@ impl<'a> Parser<'a> {
             }
             // A lone `}` at the end closes a document that was opened like JSON.
             key_before_end = item.kind == Kind::Key && item.text != b"}";
-            self.accept(item)?;
+            self.accept(&item)?;
         }
         match self.contexts.drain(..).next() {
             Some(Context::Map(map)) => Ok(map),
@@ -104,14 +107,14 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn accept(&mut self, item: Item) -> Result<(), String> {
+    fn accept(&mut self, item: &Item) -> Result<(), String> {
         match item.kind {
             Kind::Error => {
                 let problem = String::from_utf8_lossy(&item.text);
                 return Err(format!("Parse error on line {}: '{problem}'", item.line));
             }
             Kind::Key => {
-                let name = text_of(&item);
+                let name = text_of(item);
                 self.keys.push(Key {
                     name,
                     line: item.line,
@@ -122,16 +125,15 @@ impl<'a> Parser<'a> {
             Kind::Comment | Kind::End => return Ok(()),
             Kind::MapStart => return self.open(Context::Map(Map::default()), item.line),
             Kind::ArrayStart => return self.open(Context::Array(Vec::new()), item.line),
-            Kind::Include => return self.include(&item),
+            Kind::Include => return self.include(item),
             _ => {}
         }
-        let value = self.value_of(&item)?;
+        let value = self.value_of(item)?;
         let source = Rc::clone(&self.source);
-        let Item { line, column, .. } = item;
         self.set(Node {
             value,
-            line,
-            column,
+            line: item.line,
+            column: item.column,
             source,
             referenced: false,
         })
@@ -269,6 +271,10 @@ impl<'a> Parser<'a> {
                 "more than {MAX_INCLUDES} files include each other"
             )));
         }
+        *self.budget = self
+            .budget
+            .checked_sub(INCLUDE_COST)
+            .ok_or_else(|| problem("too many includes".to_owned()))?;
         let path = beside(&self.source, &name);
         let input = self.surroundings.read(&path).map_err(&problem)?;
         let mut parser = Parser::new(

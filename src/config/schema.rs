@@ -4,7 +4,7 @@
 //! name the field; rows of features still to come only say what a valid value looks like, so that a
 //! file checks the same today as on the day the feature arrives.
 
-use super::blocks;
+use super::auth::{Users, string_list};
 use super::keys::TOP;
 use super::settings::Settings;
 use super::tree::{Map, Node, Value};
@@ -49,12 +49,24 @@ pub(super) enum Shape {
     Listen,
     /// A map with these keys; what it is called in the complaint about anything else.
     Block(&'static [Row], &'static str),
+    /// A string or an array of them; what the complaint calls it.
+    TextList(&'static str),
+    /// Anything, with a warning that it has no effect.
+    Ignored(&'static str),
     With(Check),
 }
 
 /// Shorthand for the tables.
 pub(super) const fn row(names: &'static [&'static str], rule: Rule) -> Row {
     Row { names, rule }
+}
+
+/// A key whose value is only checked.
+pub(super) const fn known(names: &'static [&'static str], shape: Shape) -> Row {
+    Row {
+        names,
+        rule: Rule::Known(shape),
+    }
 }
 
 /// Collects what a file says and what is wrong with it. Problems come in file order; the reference
@@ -65,9 +77,11 @@ pub(super) struct Reader {
     pub(super) errors: Vec<String>,
     pub(super) warnings: Vec<String>,
     /// `users` below `accounts` and `authorization` share one space of names.
-    pub(super) users: blocks::Users,
-    /// `store_dir` may stand at the top or inside `jetstream`, not both.
-    pub(super) store_dir: Option<String>,
+    pub(super) users: Users,
+    /// Whether `store_dir` was seen, at the top or inside `jetstream`.
+    pub(super) has_store_dir: bool,
+    /// Accounts that imports and exports speak of, and what for.
+    pub(super) mentioned_accounts: Vec<(String, String)>,
 }
 
 impl Reader {
@@ -86,10 +100,16 @@ impl Reader {
                         self.errors.push(problem);
                     }
                 }
-                // A key that serves as a variable needs no meaning of its own.
-                None if node.referenced => {}
-                None => self.errors.push(unknown(node, key)),
+                None => self.unknown(key, node),
             }
+        }
+    }
+
+    /// Complains about a key that no table knows, unless it serves as a variable.
+    pub(super) fn unknown(&mut self, key: &str, node: &Node) {
+        if !node.referenced {
+            self.errors
+                .push(at(node, &format!("unknown field {}", quote(key))));
         }
     }
 
@@ -129,6 +149,11 @@ impl Reader {
                 }
                 other => Err(at(node, &format!("{name}, got {}", other.type_name()))),
             },
+            Shape::TextList(field) => string_list(self, field, node).map(drop),
+            Shape::Ignored(reason) => {
+                self.warn(key, node, reason);
+                Ok(())
+            }
             Shape::With(check) => check(self, key, node),
         }
     }
@@ -158,10 +183,6 @@ impl Reader {
 /// A line about `node`.
 pub(super) fn at(node: &Node, reason: &str) -> String {
     format!("{}: {reason}", node.position())
-}
-
-pub(super) fn unknown(node: &Node, key: &str) -> String {
-    at(node, &format!("unknown field {}", quote(key)))
 }
 
 /// The complaint about a value of the wrong type, in the words of the reference's runtime.

@@ -9,7 +9,7 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
 use super::options::{Authorization, LogTime, Options, Port};
-use crate::notation::{duration_text, format_duration, split_host_port};
+use crate::notation::{duration_text, format_duration, join_host_port, split_host_port};
 
 macro_rules! settings {
     ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
@@ -120,8 +120,8 @@ impl Settings {
             config_file: None,
             config_digest: None,
             server_name,
-            host: text(self.host.clone()).unwrap_or_else(|| default::HOST.to_owned()),
-            port: port(self.port)?,
+            host: self.host(),
+            port: self.port()?,
             client_advertise,
             debug: self.debug.unwrap_or(false),
             trace: self.trace.unwrap_or(false),
@@ -167,6 +167,22 @@ impl Settings {
             spin: self.spin,
             command_line: Self::default(),
         })
+    }
+
+    fn host(&self) -> String {
+        text(self.host.clone()).unwrap_or_else(|| default::HOST.to_owned())
+    }
+
+    fn port(&self) -> Result<Port, String> {
+        match self.port {
+            None | Some(0) => Ok(Port::Fixed(default::PORT)),
+            Some(-1) => Ok(Port::Random),
+            Some(number) => u16::try_from(number).map(Port::Fixed).map_err(|_| {
+                let address = join_host_port(&self.host(), number);
+                let reason = format!("listen tcp: address {number}: invalid port");
+                format!("Error listening on port: {address}, \"{reason}\"")
+            }),
+        }
     }
 
     fn log_time(&self) -> LogTime {
@@ -282,16 +298,6 @@ fn check_advertise(address: &str) -> Result<(), String> {
 /// An empty text is as good as none.
 fn text(value: Option<String>) -> Option<String> {
     value.filter(|text| !text.is_empty())
-}
-
-fn port(value: Option<i64>) -> Result<Port, String> {
-    match value {
-        None | Some(0) => Ok(Port::Fixed(default::PORT)),
-        Some(-1) => Ok(Port::Random),
-        Some(number) => u16::try_from(number).map(Port::Fixed).map_err(|_| {
-            format!("Error listening on port: \"listen tcp: address {number}: invalid port\"")
-        }),
-    }
 }
 
 /// Zero stands for the default, as nearly everywhere in the reference.

@@ -423,4 +423,96 @@ mod tests {
         let expected = format!("[{}] [\x1b[32mINF\x1b[0m] ", std::process::id());
         assert_eq!(String::from_utf8_lossy(&line), expected);
     }
+
+    fn scratch(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("{name}-{}.log", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    fn to_file(path: &std::path::Path) -> Settings {
+        Settings {
+            file: Some(path.to_owned()),
+            size_limit: None,
+            max_files: None,
+            time: LogTime::None,
+            levels: Levels::default(),
+        }
+    }
+
+    fn texts(path: &std::path::Path) -> Vec<String> {
+        let prefix = format!("[{}] ", std::process::id());
+        let lines = std::fs::read_to_string(path).expect("the log is there");
+        lines
+            .lines()
+            .map(|line| line.replacen(&prefix, "", 1))
+            .collect()
+    }
+
+    #[test]
+    fn lines_arrive_in_order_and_levels_are_kept() {
+        let path = scratch("log-order");
+        let mut logger = start(to_file(&path)).expect("opens");
+        logger.info("one");
+        logger.debug("not shown");
+        logger.set_levels(Levels {
+            debug: true,
+            trace: false,
+        });
+        logger.debug(format_args!("t{}", "wo"));
+        logger.trace("not shown");
+        logger.fatal("three");
+        assert_eq!(texts(&path), ["[INF] one", "[DBG] two", "[FTL] three"]);
+        std::fs::remove_file(&path).expect("ours");
+    }
+
+    #[test]
+    fn a_moved_file_is_begun_anew() {
+        let path = scratch("log-reopen");
+        let moved = scratch("log-reopen-moved");
+        let logger = start(to_file(&path)).expect("opens");
+        logger.info("before");
+        logger.flush();
+        std::fs::rename(&path, &moved).expect("it is there");
+        logger.info("still before");
+        logger.reopen();
+        logger.info("after");
+        logger.flush();
+        assert_eq!(texts(&moved), ["[INF] before", "[INF] still before"]);
+        assert_eq!(texts(&path), ["[INF] File log re-opened", "[INF] after"]);
+        logger.configure(to_file(std::path::Path::new("/dev/null/none")));
+        logger.flush();
+        let last = texts(&path).pop().expect("a line");
+        assert_eq!(
+            last,
+            "[ERR] error opening file: open /dev/null/none: not a directory"
+        );
+        std::fs::remove_file(&path).expect("ours");
+        std::fs::remove_file(&moved).expect("ours");
+    }
+
+    #[test]
+    fn a_full_channel_loses_lines_and_says_so() {
+        let (channel, messages) = sync_channel(1);
+        let logger = Logger {
+            channel,
+            levels: Levels::default(),
+            lost: Cell::new(0),
+        };
+        for _ in 0..3 {
+            logger.info("x");
+        }
+        assert_eq!(logger.lost.get(), 2);
+        assert!(matches!(messages.try_recv(), Ok(Message::Line { .. })));
+        logger.info("y");
+        let Ok(Message::Line { level, text, .. }) = messages.try_recv() else {
+            panic!("a line is waiting");
+        };
+        assert_eq!(level, Level::Warn);
+        assert_eq!(
+            text,
+            "2 log lines were lost because the log could not keep up"
+        );
+        assert_eq!(logger.lost.get(), 1);
+    }
 }

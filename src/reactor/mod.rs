@@ -62,13 +62,13 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) enum Report {
     /// The core runs.
-    Ready(CoreId),
+    Ready,
     /// The core could not start.
     Failed(CoreId, String),
     /// The last connection of a lame duck is gone.
     Drained,
     /// The core has ended.
-    Stopped(CoreId),
+    Stopped,
     /// A signal came.
     Signal(i32),
 }
@@ -95,9 +95,9 @@ pub(crate) fn run(parts: Parts) {
     let report = |report| drop(reports.send(report));
     match Reactor::new(parts) {
         Ok(mut reactor) => {
-            report(Report::Ready(core));
+            report(Report::Ready);
             match reactor.run() {
-                Ok(()) => report(Report::Stopped(core)),
+                Ok(()) => report(Report::Stopped),
                 Err(error) => report(Report::Failed(core, error.to_string())),
             }
         }

@@ -16,6 +16,7 @@ const LITERAL: u8 = 2;
 const PATTERN: u8 = 3;
 const ADOPT: u8 = 4;
 const GONE: u8 = 5;
+const EVICT: u8 = 6;
 
 /// A frame as read from a lane.
 #[derive(Debug)]
@@ -40,6 +41,10 @@ pub(crate) enum Frame<'a> {
     },
     /// A connection that was handed over is gone.
     Gone,
+    /// So many connections are to be closed because the server has too many.
+    Evict {
+        count: u32,
+    },
 }
 
 /// A message from another core.
@@ -143,6 +148,13 @@ pub(crate) fn put_gone(out: &mut Vec<u8>) {
     close(out, start);
 }
 
+/// Appends that connections are to be closed.
+pub(crate) fn put_evict(out: &mut Vec<u8>, count: u32) {
+    let start = open(out, EVICT);
+    out.extend_from_slice(&count.to_le_bytes());
+    close(out, start);
+}
+
 fn put_text(out: &mut Vec<u8>, text: &[u8]) {
     let length = u32::try_from(text.len()).expect("limits keep texts below 4 GiB");
     out.extend_from_slice(&length.to_le_bytes());
@@ -182,6 +194,7 @@ pub(crate) fn read(frame: &[u8]) -> Frame<'_> {
             Frame::Adopt { socket, id, peer: Peer { host, port } }
         }
         GONE => Frame::Gone,
+        EVICT => Frame::Evict { count: take_number(&mut rest) },
         other => panic!("a frame of kind {other} came over a lane"),
     }
 }
@@ -265,6 +278,9 @@ mod tests {
         out.clear();
         put_gone(&mut out);
         assert!(matches!(read(&out), Frame::Gone));
+        out.clear();
+        put_evict(&mut out, 4);
+        assert!(matches!(read(&out), Frame::Evict { count: 4 }));
         assert_eq!(length(&out[..3]), None);
     }
 }

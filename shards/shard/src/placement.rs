@@ -82,8 +82,47 @@ impl Shard {
         self.settle();
     }
 
+    /// Closes what is above a limit that was lowered, each core its share. Connections that are
+    /// already on their way out count as well, so that a core may close too few but never too many;
+    /// the limit holds for new connections in any case.
+    pub(crate) fn evict_excess(&mut self) {
+        let limit = self.config.max_connections;
+        if self.core != ACCEPTOR || limit == 0 {
+            return;
+        }
+        let mut excess = self.placement.total().saturating_sub(limit.max(0) as usize);
+        let mut counts = self.placement.counts.clone();
+        let mut shares = vec![0_u32; counts.len()];
+        while excess > 0 {
+            let fullest = counts.iter().enumerate().max_by_key(|(_, count)| **count);
+            let (core, _) = fullest.expect("a server has a core");
+            counts[core] -= 1;
+            shares[core] += 1;
+            excess -= 1;
+        }
+        for (core, share) in (0..).map(CoreId).zip(shares) {
+            if core == self.core {
+                self.evict(share);
+            } else if share > 0 {
+                self.outboxes.append(core, |out| frame::put_evict(out, share));
+            }
+        }
+    }
+
+    /// Closes the newest connections of this core.
+    pub(crate) fn evict(&mut self, count: u32) {
+        let mut slots = self.open_slots();
+        slots.sort_by_key(|slot| std::cmp::Reverse(self.wires.get(*slot).id));
+        for slot in slots.into_iter().take(count as usize) {
+            self.log_for(Level::Error, slot, "maximum connections exceeded");
+            self.wires.write_error(slot, "maximum connections exceeded");
+            self.wires.end(slot, Reason::MaxConnectionsExceeded);
+        }
+        self.settle();
+    }
+
     /// A connection of this core is gone.
-    pub(crate) fn note_gone(&mut self, _id: ConnectionId) {
+    pub(crate) fn note_gone(&mut self) {
         if self.core == ACCEPTOR {
             self.placement.leave(self.core);
             self.check_drained();

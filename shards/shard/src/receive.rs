@@ -290,6 +290,21 @@ impl Shard {
         }
     }
 
+    /// Asks anew whether a connection may be here, after the rules have changed.
+    pub(crate) fn check_again(&mut self, slot: Slot) {
+        let connection = self.wires.get_mut(slot);
+        let Some(identity) = connection.identity.as_ref().filter(|_| connection.connected) else {
+            connection.awaits_connect = self.config.auth != session::Auth::Open;
+            if connection.awaits_connect {
+                connection.liveness.auth_due = self.now.after(self.config.auth_timeout);
+            }
+            return;
+        };
+        if handshake::admit(&connection.options, identity, &self.config).is_err() {
+            self.violate_authorization(slot);
+        }
+    }
+
     fn refuse_connect(&mut self, slot: Slot, refusal: Refusal) {
         match refusal {
             Refusal::Malformed => self.wires.end(slot, Reason::ProtocolViolation),

@@ -52,6 +52,7 @@ impl Shard {
                 self.open(socket, id, peer);
             }
             Frame::Gone => self.on_gone(from),
+            Frame::Evict { count } => self.evict(count),
         }
     }
 

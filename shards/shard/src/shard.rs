@@ -228,7 +228,7 @@ impl Shard {
         let mut connection: Connection = self.wires.connections.remove(slot.0);
         connection.outbound.clear(&mut self.wires.pool);
         self.past.add(&connection.statistics);
-        self.note_gone(connection.id);
+        self.note_gone();
     }
 
     /// The peer closed its side, or the socket failed on reading.
@@ -381,17 +381,23 @@ impl Shard {
         &self.config
     }
 
-    /// Puts another configuration in force. Connections learn of a new `max_payload`.
+    /// Puts another configuration in force. Connections learn of a new `max_payload`; those that
+    /// would not be let in any more are cut off, and so are the newest above a lower limit.
     pub fn reconfigure(&mut self, config: Config) {
-        let payload_changed = config.max_payload != self.config.max_payload;
-        self.config = config;
+        let old = std::mem::replace(&mut self.config, config);
         self.info = InfoLine::new(&self.config);
         self.wires.configure(&self.config);
-        if payload_changed {
-            for slot in self.open_slots() {
+        for slot in self.open_slots() {
+            if old.auth != self.config.auth {
+                self.check_again(slot);
+            }
+            if old.max_payload != self.config.max_payload {
                 self.send_info(slot);
             }
+            self.arm(slot);
         }
+        self.settle();
+        self.evict_excess();
     }
 
     /// Ends every connection because the server stops.
