@@ -101,6 +101,35 @@ fn read_field(
     Ok(())
 }
 
+/// Is this the JSON of an INFO? A client may send one, which nobody reads but which must be sound.
+pub fn is_info(json: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(json);
+    let fields = match serde_json::from_str::<Value>(&text) {
+        Ok(Value::Object(fields)) => fields,
+        Ok(Value::Null) => return true,
+        _ => return false,
+    };
+    fields.iter().all(|(name, value)| value.is_null() || is_info_field(name, value))
+}
+
+fn is_info_field(name: &str, value: &Value) -> bool {
+    match name.to_lowercase().as_str() {
+        "server_id" | "server_name" | "version" | "git_commit" | "go" | "host" | "ip"
+        | "client_ip" | "nonce" | "cluster" | "domain" | "compression" | "remote_account"
+        | "route_account" | "gateway" | "gateway_url" | "xkey" => value.is_string(),
+        "proto" | "port" | "max_payload" | "client_id" | "api_lvl" | "route_pool_size"
+        | "route_pool_idx" | "gossip_mode" | "gateway_cmd" => value.is_i64(),
+        "headers" | "auth_required" | "tls_required" | "tls_verify" | "tls_available"
+        | "jetstream" | "cluster_dynamic" | "ldm" | "connect_info" | "acc_is_sys" | "lnoc"
+        | "lnocu" | "info_on_connect" | "gateway_nrp" | "gateway_iom" => value.is_boolean(),
+        "connect_urls" | "ws_connect_urls" | "gateway_urls" | "leafnode_urls" => {
+            value.as_array().is_some_and(|urls| urls.iter().all(Value::is_string))
+        }
+        "import" | "export" => value.is_object(),
+        _ => true,
+    }
+}
+
 /// May this client come in, with what it asks for?
 ///
 /// # Errors

@@ -203,6 +203,9 @@ impl Shard {
                 let now = self.now;
                 self.wires.get_mut(slot).liveness.on_pong(now);
             }
+            Operation::Info(json) if !handshake::is_info(json) => {
+                self.wires.end(slot, Reason::ProtocolViolation);
+            }
             Operation::Info(_) | Operation::Ok => {}
             Operation::Err(text) => {
                 let text = format!("Client Error {}", String::from_utf8_lossy(text));

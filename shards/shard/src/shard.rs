@@ -170,7 +170,13 @@ impl Shard {
     /// Makes sure that the connection is looked at when it is next due.
     pub(crate) fn arm(&mut self, slot: Slot) {
         let connection = self.wires.connections.get_mut(slot.0);
-        let due = connection.next_due(&self.config);
+        let due = if connection.is_open() {
+            connection.next_due(&self.config)
+        } else {
+            connection.liveness.linger_due
+        };
+        // What is due already comes up in the next turn, so that a turn ends whatever is due.
+        let due = due.max(Time(self.now.0 + 1));
         if due < connection.liveness.armed {
             connection.liveness.armed = due;
             self.timers.add(due, slot, connection.id);

@@ -142,6 +142,10 @@ fn dispatch(input: &[u8], limit: usize) -> Step<'_> {
         b"+ok" => word(input, 3, Operation::Ok),
         b"pub" => arguments_from(input, 3, |at| publish(input, at, false, limit)),
         b"hpub" => arguments_from(input, 4, |at| publish(input, at, true, limit)),
+        // The reference wants no blank between these two and their JSON.
+        b"connect" | b"info" if !input.get(verb.len()).is_none_or(|byte| is_blank(*byte)) => {
+            line(input, verb, verb.len(), limit)
+        }
         _ => arguments_from(input, verb.len(), |at| line(input, verb, at, limit)),
     }
 }
@@ -205,7 +209,8 @@ fn line<'a>(input: &'a [u8], verb: &[u8], at: usize, limit: usize) -> Step<'a> {
 }
 
 fn incomplete_line(input: &[u8], at: usize, limit: usize) -> Step<'_> {
-    if input.len() - at > limit.saturating_add(1) {
+    let argument = input[at..].strip_suffix(b"\r").unwrap_or(&input[at..]);
+    if argument.len() > limit {
         return Step::Fault(Fault::ControlLine);
     }
     Step::Incomplete { keep: input.len() }
@@ -361,6 +366,8 @@ mod tests {
         assert_eq!(operation(b"PoNG what ever\n"), (Operation::Pong, 15));
         assert_eq!(operation(b"+ok\r\n"), (Operation::Ok, 5));
         assert_eq!(operation(b"cONNECT \t {}\r\n"), (Operation::Connect(b"{}"), 14));
+        assert_eq!(operation(b"CONNECT{}\r\n"), (Operation::Connect(b"{}"), 11));
+        assert_eq!(operation(b"CONNECT\r\n"), (Operation::Connect(b"\r"), 9));
         assert_eq!(operation(b"INFO {}\n"), (Operation::Info(b"{}"), 8));
         assert_eq!(operation(b"-ERR 'x'\r\n"), (Operation::Err(b"'x'"), 10));
         let (sub, _) = operation(b"sub foo.*  q\t 7\r\n");
@@ -418,7 +425,6 @@ mod tests {
             (b"PUB\r\n", 3),
             (b"MSG foo", 0),
             (b"SUBS", 3),
-            (b"CONNECT{}", 7),
             (b"+X", 1),
             (b"HMSG a", 1),
         ] {
