@@ -172,41 +172,69 @@ pub fn signal(argument: &str) -> Result<(), String> {
         Ok(contents) if !target.is_empty() => String::from_utf8_lossy(&contents).into_owned(),
         _ => target.to_owned(),
     };
-    send(command, &target, &own_name(), &mut running_servers)
+    let (signal, processes) = choose(command, &target, &own_name(), &mut running_servers)?;
+    let mut problems = String::new();
+    for process in processes {
+        if let Err(errno) = kill(process.0, signal) {
+            let (command, reason) = (quote(command), errno_text(errno));
+            let _ = write!(problems, "\nsignal {command} {}: {reason}", process.0);
+        }
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(problems)
+    }
 }
 
-/// Picks the processes and signals them. `running` lists those with our name.
-fn send(
+/// One process, never a group of them: to the kernel zero and below stand for many, and -1 for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Process(Pid);
+
+impl Process {
+    fn new(number: i32) -> Option<Self> {
+        (number > 0).then(|| Self(Pid::from_raw(number)))
+    }
+}
+
+/// Picks the signal and those to receive it. `running` lists the processes with our name.
+fn choose(
     command: &str,
     target: &str,
     name: &str,
-    running: &mut dyn FnMut() -> Result<Vec<i32>, String>,
-) -> Result<(), String> {
+    running: &mut dyn FnMut() -> Result<Vec<Process>, String>,
+) -> Result<(Signal, Vec<Process>), String> {
     let (digits, is_prefix) = match target.strip_suffix('*') {
         Some(prefix) => (prefix, true),
         None => (target, false),
     };
-    let mut processes = Vec::new();
-    if !digits.is_empty() {
-        processes.push(
+    let invalid = || format!("invalid pid: {digits}");
+    let given = if digits.is_empty() {
+        None
+    } else {
+        Some(
             digits
                 .parse()
-                .map_err(|_| format!("invalid pid: {digits}"))?,
-        );
-    }
-    if digits.is_empty() || is_prefix {
-        processes = running()?;
-    }
+                .ok()
+                .and_then(Process::new)
+                .ok_or_else(invalid)?,
+        )
+    };
+    let mut processes = match given {
+        Some(process) if !is_prefix => vec![process],
+        _ => running()?,
+    };
     if processes.len() > 1 && !is_prefix {
         let mut problem = format!("multiple {name} processes running:");
         for process in processes {
-            let _ = write!(problem, "\n{process}");
+            let _ = write!(problem, "\n{}", process.0);
         }
         return Err(problem);
     }
     if processes.is_empty() {
         return Err(format!("no {name} processes running"));
     }
+    processes.retain(|process| !is_prefix || process.0.to_string().starts_with(digits));
     let signal = match command {
         "stop" => Signal::SIGKILL,
         "quit" => Signal::SIGINT,
@@ -216,21 +244,7 @@ fn send(
         "ldm" => Signal::SIGUSR2,
         _ => return Err(format!("unknown signal {}", quote(command))),
     };
-    let mut problems = String::new();
-    for process in processes {
-        if is_prefix && !process.to_string().starts_with(digits) {
-            continue;
-        }
-        if let Err(errno) = kill(Pid::from_raw(process), signal) {
-            let reason = errno_text(errno);
-            let _ = write!(problems, "\nsignal {} {process}: {reason}", quote(command));
-        }
-    }
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(problems)
-    }
+    Ok((signal, processes))
 }
 
 /// What the log calls a signal that arrived: `Trapped "hangup" signal`.
@@ -258,20 +272,21 @@ fn own_name() -> String {
 }
 
 /// The other processes which run under our name.
-fn running_servers() -> Result<Vec<i32>, String> {
+fn running_servers() -> Result<Vec<Process>, String> {
     let unresolved = |_| "unable to resolve pid, try providing one".to_owned();
     let name = own_name();
-    let own = std::process::id();
+    let own = Process(Pid::this());
     let mut processes = Vec::new();
     for entry in fs::read_dir("/proc").map_err(unresolved)?.flatten() {
-        let Ok(process) = entry.file_name().to_string_lossy().parse::<i32>() else {
+        let number = entry.file_name().to_string_lossy().parse().ok();
+        let Some(process) = number.and_then(Process::new) else {
             continue;
         };
         // A process may be gone by the time it is looked at.
         let Ok(found) = fs::read_to_string(entry.path().join("comm")) else {
             continue;
         };
-        if found.trim_end() == name && process.unsigned_abs() != own {
+        if found.trim_end() == name && process != own {
             processes.push(process);
         }
     }
@@ -283,33 +298,46 @@ fn running_servers() -> Result<Vec<i32>, String> {
 mod tests {
     use super::*;
 
-    fn sent(command: &str, target: &str, running: &[i32]) -> Result<(), String> {
-        send(command, target, "pinion", &mut || Ok(running.to_vec()))
+    // Nothing here sends a signal: a test that is wrong must not take the machine down with it.
+
+    fn chosen(command: &str, target: &str, running: &[i32]) -> Result<(Signal, Vec<i32>), String> {
+        let mut list = || {
+            Ok(running
+                .iter()
+                .filter_map(|number| Process::new(*number))
+                .collect())
+        };
+        let (signal, processes) = choose(command, target, "pinion", &mut list)?;
+        Ok((
+            signal,
+            processes
+                .into_iter()
+                .map(|process| process.0.as_raw())
+                .collect(),
+        ))
     }
 
     #[test]
     fn targets_are_checked_before_commands() {
-        let rows: [(&str, &str, &[i32], &str); 6] = [
+        let rows: [(&str, &str, &[i32], &str); 9] = [
             ("quit", "", &[], "no pinion processes running"),
+            ("quit", "7*", &[], "no pinion processes running"),
             ("bogus", "", &[], "no pinion processes running"),
             ("bogus", "1", &[], "unknown signal \"bogus\""),
             ("quit", "abc", &[], "invalid pid: abc"),
+            ("quit", "7\n", &[], "invalid pid: 7\n"),
             (
                 "quit",
                 "",
                 &[7, 8],
                 "multiple pinion processes running:\n7\n8",
             ),
-            (
-                "quit",
-                "4194305",
-                &[],
-                "\nsignal \"quit\" 4194305: no such process",
-            ),
+            ("stop", "0", &[7], "invalid pid: 0"),
+            ("stop", "-1", &[7], "invalid pid: -1"),
         ];
         for (command, target, running, problem) in rows {
             assert_eq!(
-                sent(command, target, running),
+                chosen(command, target, running),
                 Err(problem.to_owned()),
                 "{target}"
             );
@@ -317,8 +345,24 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_that_fits_nobody_is_no_error() {
-        assert_eq!(sent("quit", "99*", &[7, 8]), Ok(()));
+    fn commands_pick_signals_and_targets_pick_processes() {
+        let rows = [
+            ("stop", "7", Signal::SIGKILL, vec![7]),
+            ("term", "9", Signal::SIGTERM, vec![9]),
+            ("reopen", "*", Signal::SIGUSR1, vec![7, 71, 8]),
+            ("reload", "7*", Signal::SIGHUP, vec![7, 71]),
+            ("ldm", "9*", Signal::SIGUSR2, vec![]),
+            ("quit", "007", Signal::SIGINT, vec![7]),
+        ];
+        for (command, target, signal, processes) in rows {
+            let expected = Ok((signal, processes));
+            assert_eq!(
+                chosen(command, target, &[7, 71, 8]),
+                expected,
+                "{command} {target}"
+            );
+        }
+        assert_eq!(chosen("quit", "", &[7]), Ok((Signal::SIGINT, vec![7])));
     }
 
     #[test]
