@@ -1,17 +1,16 @@
 //! Replays `tests/transcripts/*.txt` against pinion on one, two and eight cores, and against the
 //! real nats-server when there is one.
 //!
-//! `PINION_TRANSCRIPT_BROKER` replaces the pinion under test, `PINION_REFERENCE` names the
+//! `PINION_BROKER` replaces the pinion under test, `PINION_REFERENCE` names the
 //! reference, and `PINION_TRANSCRIPT_FILTER` keeps the transcripts whose file or title contains it.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use process::{Launch, Process};
+use process::{Broker, Launch, Process};
 use transcript::memory;
 use transcript::replay::{Input, replay};
 use transcript::script::{Marks, Transcript, parse_file};
@@ -95,23 +94,18 @@ fn differences_are_documented() {
 enum Against {
     /// The shard in this process.
     Memory,
-    Pinion {
-        binary: PathBuf,
-        cores: u32,
-    },
-    Reference {
-        binary: PathBuf,
-    },
+    /// The binary under test.
+    Pinion(Broker),
+    Reference(Broker),
 }
 
 impl Against {
     fn pinion(cores: u32) -> Self {
-        let own = PathBuf::from(env!("CARGO_BIN_EXE_pinion"));
-        let binary = env::var_os("PINION_TRANSCRIPT_BROKER").map_or(own, PathBuf::from);
-        if takes_cores(&binary) {
-            Self::Pinion { binary, cores }
+        let broker = Broker::under_test(cores);
+        if broker.cores.is_some() {
+            Self::Pinion(broker)
         } else {
-            Self::Reference { binary }
+            Self::Reference(broker)
         }
     }
 
@@ -125,22 +119,25 @@ impl Against {
             );
             return None;
         }
-        Some(Self::Reference { binary })
+        Some(Self::Reference(Broker {
+            binary,
+            cores: None,
+        }))
     }
 
     fn runs(&self, marks: &Marks, input: Input) -> bool {
         let cut = input == Input::Cut;
         let elsewhere = match self {
             Self::Memory => marks.process_only,
-            Self::Pinion { .. } => false,
-            Self::Reference { .. } => marks.differs.is_some() || (cut && marks.reference_uncut),
+            Self::Pinion(_) => false,
+            Self::Reference(_) => marks.differs.is_some() || (cut && marks.reference_uncut),
         };
         !(elsewhere || (cut && marks.uncut))
     }
 
     fn replay(&self, transcript: &Transcript, input: Input) -> Result<(), String> {
         let (config, flags) = (transcript.config.clone(), transcript.flags.clone());
-        let (binary, cores) = match self {
+        let broker = match self {
             Self::Memory => {
                 // Until the shard can be had without a process there is nothing to replay against.
                 let Some(mut backend) = memory::start(&config, &flags) else {
@@ -148,31 +145,16 @@ impl Against {
                 };
                 return replay(transcript, &mut *backend, input);
             }
-            Self::Pinion { binary, cores } => (binary.clone(), Some(*cores)),
-            Self::Reference { binary } => (binary.clone(), None),
+            Self::Pinion(broker) | Self::Reference(broker) => broker.clone(),
         };
         let process = Process::start(&Launch {
-            binary,
-            cores,
+            broker,
+            port: None,
             config,
             flags,
         })?;
         replay(transcript, &mut Sockets::new(process), input)
     }
-}
-
-/// Only pinion has the flag; a binary that is put in its place may be the reference.
-fn takes_cores(binary: &Path) -> bool {
-    let help = Command::new(binary).arg("--help").output();
-    help.is_ok_and(|help| {
-        [help.stdout, help.stderr]
-            .iter()
-            .any(|text| memmem(text, b"--cores"))
-    })
-}
-
-fn memmem(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window == word)
 }
 
 fn transcripts() -> Vec<Transcript> {

@@ -1,5 +1,6 @@
 //! A broker as a process: started on a port of its own choosing, waited for, and ended by its pid.
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -15,13 +16,36 @@ const START_PATIENCE: Duration = Duration::from_secs(20);
 /// Makes the directory of each process distinct within one test binary.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
+/// The binary under test, and how many cores it may have.
+#[derive(Clone)]
+pub(crate) struct Broker {
+    /// The executable.
+    pub(crate) binary: PathBuf,
+    /// `--cores`, for a broker which has that flag: the reference has not.
+    pub(crate) cores: Option<u32>,
+}
+
+impl Broker {
+    /// Pinion as just built, or what `PINION_BROKER` names in its place.
+    pub(crate) fn under_test(cores: u32) -> Self {
+        let own = PathBuf::from(env!("CARGO_BIN_EXE_pinion"));
+        let Some(binary) = env::var_os("PINION_BROKER").map(PathBuf::from) else {
+            return Self {
+                binary: own,
+                cores: Some(cores),
+            };
+        };
+        let cores = takes_cores(&binary).then_some(cores);
+        Self { binary, cores }
+    }
+}
+
 /// What to start, and with what configuration.
 #[derive(Clone)]
 pub(crate) struct Launch {
-    /// The executable.
-    pub(crate) binary: PathBuf,
-    /// `--cores`, for a broker which has that flag.
-    pub(crate) cores: Option<u32>,
+    pub(crate) broker: Broker,
+    /// The port to listen on; `None` takes a free one.
+    pub(crate) port: Option<u16>,
     /// Configuration text; empty means no file.
     pub(crate) config: String,
     /// Further flags.
@@ -46,7 +70,7 @@ impl Process {
         let mut command = command(launch, &directory)?;
         let mut child = command
             .spawn()
-            .map_err(|e| format!("cannot start {}: {e}", launch.binary.display()))?;
+            .map_err(|e| format!("cannot start {}: {e}", launch.broker.binary.display()))?;
         let log = child.stderr.take().expect("stderr was asked to be a pipe");
         let (sender, lines) = channel();
         // Reads to the end even when nobody listens, so that the broker never blocks on its log.
@@ -120,9 +144,12 @@ impl Drop for Process {
 }
 
 fn command(launch: &Launch, directory: &Path) -> Result<Command, String> {
-    let mut command = Command::new(&launch.binary);
-    command.args(["-a", "127.0.0.1", "-p", "-1"]);
-    if let Some(cores) = launch.cores {
+    let mut command = Command::new(&launch.broker.binary);
+    let port = launch
+        .port
+        .map_or(String::from("-1"), |port| port.to_string());
+    command.args(["-a", "127.0.0.1", "-p", &port]);
+    if let Some(cores) = launch.broker.cores {
         command.arg("--cores").arg(cores.to_string());
     }
     if !launch.config.is_empty() {
@@ -136,4 +163,13 @@ fn command(launch: &Launch, directory: &Path) -> Result<Command, String> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     Ok(command)
+}
+
+fn takes_cores(binary: &Path) -> bool {
+    const FLAG: &[u8] = b"--cores";
+    let help = Command::new(binary).arg("--help").output();
+    help.is_ok_and(|help| {
+        let says = |text: &[u8]| text.windows(FLAG.len()).any(|word| word == FLAG);
+        says(&help.stdout) || says(&help.stderr)
+    })
 }
