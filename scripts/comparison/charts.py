@@ -5,7 +5,11 @@ import math
 
 from .stats import CURVE_DECADES, show, show_ratio
 
-WIDTH = 720
+# Widths in the page's pixels, so that text is as large as that around it.
+WIDTH = 980
+PLOT_WIDTH = 500
+# Ratios from here on are not drawn as worse: rounds differ by more.
+SAME = 0.97
 
 
 def text(x, y, words, kind="label", anchor="start"):
@@ -27,9 +31,9 @@ def bar(x, y, width, height, kind, hint):
     return f'<path d="{path}" class="{kind}"><title>{html.escape(hint)}</title></path>'
 
 
-def svg(height, parts, words):
+def svg(width, height, parts, words):
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{html.escape(words)}">'
+        f'<svg viewBox="0 0 {width} {height:.0f}" style="max-width:{width}px" role="img" aria-label="{html.escape(words)}">'
         + "".join(parts)
         + "</svg>"
     )
@@ -40,7 +44,7 @@ def ratios(rows):
     lines = [(row, metric) for row in rows for metric in row["metrics"] if drawn(row, metric)]
     if not lines:
         return ""
-    left, right, step, top = 300, 70, 30, 26
+    left, right, step, top = 350, 70, 38, 26
     values = [metric["ratio"] for _, metric in lines]
     goals = [metric["goal"] for _, metric in lines if metric["goal"]]
     low = min([0.5, *values])
@@ -61,21 +65,21 @@ def ratios(rows):
         value = metric["ratio"]
         start, end = sorted((at(1), at(value)))
         hint = f"{row['title']}, {metric['label']}: {show_ratio(value)}"
-        parts.append(text(left - 12, y + 14, row["title"], "label", "end"))
-        parts.append(text(left - 12, y + 25, metric["label"], "small", "end"))
-        kind = "a" if value >= 1 else "worse"
+        parts.append(text(left - 12, y + 12, row["title"], "label", "end"))
+        parts.append(text(left - 12, y + 26, metric["label"], "small", "end"))
+        kind = "a" if value >= SAME else "worse"
         parts.append(
-            f'<rect x="{start:.1f}" y="{y + 6}" width="{max(end - start, 1.5):.1f}" height="14" '
+            f'<rect x="{start:.1f}" y="{y + 5}" width="{max(end - start, 1.5):.1f}" height="16" '
             f'rx="3" class="{kind}"><title>{html.escape(hint)}</title></rect>'
         )
         label_at = max(end, at(1)) + 6
         if metric["goal"]:
             goal = at(metric["goal"])
-            parts.append(rule(goal, y + 2, goal, y + 24, "goal"))
+            parts.append(rule(goal, y + 1, goal, y + 25, "goal"))
             if label_at - 8 < goal < label_at + 44:
                 label_at = goal + 6
         parts.append(text(label_at, y + 17, show_ratio(value), "value"))
-    return svg(height, parts, "How many times better A is, by row")
+    return svg(WIDTH, height, parts, "How many times better A is, by row")
 
 
 def drawn(row, metric):
@@ -89,7 +93,7 @@ def drawn(row, metric):
 
 def bars(rows, name_of):
     """Both sides of each row, on a scale of its own; a thin line spans the rounds."""
-    left, right, step, top = 250, 100, 50, 4
+    left, right, step, top = 350, 110, 52, 4
     parts, y = [], top
     for row in rows:
         metric = name_of(row)
@@ -97,8 +101,7 @@ def bars(rows, name_of):
             continue
         most = max(value for values in metric["values"].values() for value in values) or 1
         scale = (WIDTH - left - right) / max(most, 1e-9)
-        title = row["title"] if len(row["title"]) < 40 else row["title"][:38] + "…"
-        parts.append(text(left - 12, y + 19, title, "label", "end"))
+        parts.append(text(left - 12, y + 19, row["title"], "label", "end"))
         parts.append(text(left - 12, y + 33, caption(row, metric), "small", "end"))
         for place, side in enumerate(("a", "b")):
             here = y + 6 + place * 18
@@ -114,7 +117,7 @@ def bars(rows, name_of):
             parts.append(text(max(*ends, left) + 7, here + 12, show(metric["unit"], middle), "value"))
         y += step
     parts.insert(0, rule(left, top, left, y, "axis"))
-    return svg(y + 2, parts, "Medians by row") if y > top else ""
+    return svg(WIDTH, y + 2, parts, "Medians by row") if y > top else ""
 
 
 def caption(row, metric):
@@ -129,7 +132,7 @@ def percentiles(row):
     curves = row["curves"]
     if not curves:
         return ""
-    left, right, top, height = 62, 120, 14, 330
+    left, right, top, height = 58, 100, 14, 330
     bottom = height - 44
     ends = [curve["median"][-1][0] for curve in curves.values()]
     decades = min(CURVE_DECADES, -math.log10(1 - max(ends) / 100))
@@ -145,7 +148,7 @@ def percentiles(row):
     high = 10 ** math.ceil(math.log10(max(values) * 1.02))
 
     def at_x(percent):
-        return left + -math.log10(max(1 - percent / 100, 1e-9)) / decades * (WIDTH - left - right)
+        return left + -math.log10(max(1 - percent / 100, 1e-9)) / decades * (PLOT_WIDTH - left - right)
 
     def at_y(value):
         share = math.log(max(value, low) / low) / math.log(high / low)
@@ -154,15 +157,15 @@ def percentiles(row):
     parts = []
     for nines, name in enumerate(("0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %")):
         if nines <= decades + 1e-9:
-            x = left + nines / decades * (WIDTH - left - right)
+            x = left + nines / decades * (PLOT_WIDTH - left - right)
             parts += [rule(x, top, x, bottom), text(x, bottom + 17, name, "tick", "middle")]
     value = low
     while value <= high * 1.001:
         y = at_y(value)
-        parts.append(rule(left, y, WIDTH - right, y, "axis" if value == low else "grid"))
+        parts.append(rule(left, y, PLOT_WIDTH - right, y, "axis" if value == low else "grid"))
         parts.append(text(left - 8, y + 4, show("us", value), "tick", "end"))
         value *= 10
-    parts.append(text((left + WIDTH - right) / 2, height - 8, "percentile", "small", "middle"))
+    parts.append(text((left + PLOT_WIDTH - right) / 2, height - 8, "percentile", "small", "middle"))
     names = []
     for side in ("b", "a"):
         if side in curves:
@@ -174,8 +177,8 @@ def percentiles(row):
         middle = (names[0][0] + names[1][0]) / 2
         names[0][0], names[1][0] = middle - 8, middle + 8
     for y, side in names:
-        parts.append(text(WIDTH - right + 8, y, row["labels"][side][:18], f"name name-{side}"))
-    return svg(height, parts, f"Latency by percentile, {row['title']}")
+        parts.append(text(PLOT_WIDTH - right + 8, y, row["labels"][side][:14], f"name name-{side}"))
+    return svg(PLOT_WIDTH, height, parts, f"Latency by percentile, {row['title']}")
 
 
 def lines_of(row, side, curve, end, at_x, at_y):

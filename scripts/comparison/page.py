@@ -31,7 +31,7 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .legend { display: flex; flex-wrap: wrap; gap: 6px 22px; margin: 14px 0 0; font-size: 14px; }
 .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px;
   margin-right: 7px; vertical-align: -1px; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(430px, 100%), 1fr));
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr));
   gap: 8px 28px; }
 figure { margin: 8px 0 0; }
 svg { width: 100%; height: auto; display: block; overflow: visible; }
@@ -51,8 +51,9 @@ polyline { fill: none; stroke-linejoin: round; } .round { stroke-width: 1; opaci
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; text-align: right; white-space: nowrap; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; border-bottom: 1px solid var(--axis); }
-td:nth-child(1), td:nth-child(2), th:nth-child(1), th:nth-child(2) { text-align: left; }
-td:nth-child(1) { white-space: normal; min-width: 200px; }
+td[rowspan], tr.first td:nth-child(2), tr:not(.first) td:first-child,
+th:nth-child(1), th:nth-child(2) { text-align: left; }
+td[rowspan] { white-space: normal; min-width: 200px; }
 tr.first td { border-top: 1px solid var(--line); }
 td small { color: var(--soft); display: block; font-size: 11.5px; }
 td.ratio { font-weight: 650; } td.bad { color: var(--worse); }
@@ -78,7 +79,7 @@ def escape(words):
 def render(report):
     rows = report["rows"]
     parts = [head(report), notes(report)]
-    parts.append(glance(rows))
+    parts.append(glance(rows, label(report, "a")))
     parts.append(bar_section("Throughput", "Messages per second of CPU time that the server used. "
                              "Each row has its own scale.", of(rows, "Throughput", "Many subjects"), 0))
     parts.append(bar_section("Messages per second", "What one server core and one load core moved. "
@@ -145,11 +146,11 @@ def section(name, words, body):
     return f"<section><h2>{escape(name)}</h2><p class='soft'>{escape(words)}</p>{body}</section>"
 
 
-def glance(rows):
+def glance(rows, better):
     drawing = charts.ratios(rows)
     if not drawing:
         return ""
-    words = "How many times better A is than B, on a logarithmic scale. An upright mark is a goal."
+    words = f"How many times better {better} is, on a logarithmic scale. An upright mark is a goal."
     return section("At a glance", words, f"<figure>{drawing}</figure>")
 
 
@@ -184,23 +185,26 @@ def latency(rows):
 def table(report):
     lines = []
     for row in report["rows"]:
-        name = f"{escape(row['title'])}<small>{escape(' / '.join(row['labels'].values()))}</small>"
+        name = escape(row["title"])
+        if row["cores"] and row["labels"]:
+            name += f"<small>{escape(' / '.join(row['labels'].values()))}</small>"
         if row["load"]["busy"] is not None:
             name += f"<small>load busy {row['load']['busy'] * 100:.0f} %</small>"
         for metric in row["metrics"]:
-            kind = ' class="first"' if metric is row["metrics"][0] else ""
+            first = metric is row["metrics"][0]
+            kind = ' class="first"' if first else ""
+            title_cell = f'<td rowspan="{len(row["metrics"])}">{name}</td>' if first else ""
             value = metric["ratio"]
-            bad = " bad" if value is not None and value < 0.97 else ""
+            bad = " bad" if value is not None and value < charts.SAME else ""
             goal = f"{metric['goal']}×" if metric["goal"] else ""
             lines.append(
-                f"<tr{kind}><td>{name}</td><td>{escape(metric['label'])}</td>"
+                f"<tr{kind}>{title_cell}<td>{escape(metric['label'])}</td>"
                 f"{cell(metric, 'a')}{cell(metric, 'b')}"
                 f"<td class='ratio{bad}'>{show_ratio(value)}</td><td>{goal}</td></tr>"
             )
-            name = ""
         for error in row["errors"][:3]:
             lines.append(f"<tr><td></td><td colspan='5' class='bad'>{escape(error)}</td></tr>")
-    heads = ["Load", "Measure", label(report, "a"), label(report, "b"), "A better by", "Goal"]
+    heads = ["Load", "Measure", label(report, "a"), label(report, "b"), f"{label(report, 'a')} better by", "Goal"]
     head_row = "".join(f"<th>{escape(word)}</th>" for word in heads)
     body = f'<div class="scroll"><table><thead><tr>{head_row}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
     words = "Median, and the span of the rounds below it. There is no ratio without both sides."
