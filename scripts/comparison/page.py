@@ -66,6 +66,9 @@ pre { font: 12.5px/1.6 ui-monospace, "SF Mono", Menlo, Consolas, monospace; marg
   dt { margin-top: 6px; } }
 """
 
+# A load that waits longer for its CPU than this shares it with something.
+WAITED_MAX = 0.02
+
 HOW = """Both servers run on this machine, one at a time, started anew for every round, with one core
 each and the same load from one busy-polling thread on another core. Rounds alternate, so that whatever
 else happens to the machine happens to both. Bars and numbers are medians of the rounds; thin lines and
@@ -132,9 +135,12 @@ def head(report):
 def notes(report):
     found = [f"Not measured: {note}" for note in report["notes"]]
     found += [f"Failed: {error}" for error in failures(report)]
-    before = float(report["machine"]["load average before"].split()[0])
-    if before > 0.7:
-        found.append(f"The machine was not idle: load average {before:.2f} before the first round.")
+    waited = max((row["load"]["waited"] or 0 for row in report["rows"]), default=0)
+    if waited > WAITED_MAX:
+        found.append(
+            f"The machine was not free: in the worst row the load waited for its CPU {waited:.0%} of the "
+            "time. Throughput and latency are not to be trusted; CPU seconds are."
+        )
     if report["options"].get("quick"):
         found.append("A quick run: few and short rounds, good for a look and not for a claim.")
     if not found:
@@ -172,6 +178,9 @@ def latency(rows):
     for row in rows:
         gap = row["load"]["gap"]
         said = f"Longest gap of the load itself, median of the rounds: {show('us', gap)}." if gap else ""
+        waited = row["load"]["waited"] or 0
+        if waited > WAITED_MAX:
+            said += f" It waited for its CPU {waited:.0%} of the time."
         figures.append(
             f"<figure><h3>{escape(row['title'])}</h3>{charts.percentiles(row)}"
             f"<figcaption>{said}</figcaption></figure>"

@@ -98,11 +98,13 @@ def value_at(curve, percent):
 
 
 def load_of(good):
-    """How busy the load was and its longest gap: medians over the row's rounds."""
+    """How busy the load was, its wait for a CPU and its longest gap: medians over the row's rounds."""
     runs = [run for side in good for run in good[side]]
     busy = [run["load"]["busy_share"] for run in runs if run["load"]["busy_share"]]
     gaps = [run["latency"]["load_gap_max"] for run in runs if run.get("latency")]
+    waited = [run["load"]["waited_seconds"] / run["seconds"] for run in runs if run["seconds"]]
     return {
+        "waited": statistics.median(waited) if waited else None,
         "busy": statistics.median(busy) if busy else None,
         "gap": statistics.median(gaps) if gaps else None,
     }

@@ -12,7 +12,8 @@ def run(rate, curve=()):
         "work_per_cpu_second": rate,
         "work_per_second": rate / 2,
         "server_use": {"rss_kib": 2048},
-        "load": {"busy_share": 0.5},
+        "seconds": 2.0,
+        "load": {"busy_share": 0.5, "waited_seconds": 0.1},
         "latency": latency,
         "command": "pinion bench pub",
     }
