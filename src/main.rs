@@ -1,17 +1,30 @@
 //! `pinion`: a drop-in `nats-server`, one shard per core.
 
-mod bench;
-
-use std::ffi::OsString;
 use std::process::ExitCode;
 
+use pinion::cli::{self, Launch};
+use pinion::{bench, boot};
+
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    match arguments.split_first() {
-        Some((first, rest)) if first == "bench" => bench::run(rest),
-        _ => {
-            eprintln!("usage: pinion bench …");
-            ExitCode::FAILURE
+    let mut words = std::env::args_os().skip(1).peekable();
+    if words.peek().is_some_and(|word| word == "bench") {
+        return bench::run(&words.skip(1).collect::<Vec<_>>());
+    }
+    let arguments: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    match cli::launch(&arguments) {
+        Launch::Start { options, stderr } => {
+            print(&mut std::io::stderr(), &stderr);
+            boot::run(*options)
+        }
+        Launch::Exit { code, stdout, stderr } => {
+            print(&mut std::io::stdout(), &stdout);
+            print(&mut std::io::stderr(), &stderr);
+            ExitCode::from(code)
         }
     }
+}
+
+/// Writes to a standard stream. If it is closed there is nobody left to tell.
+fn print(stream: &mut impl std::io::Write, text: &str) {
+    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
 }

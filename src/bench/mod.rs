@@ -38,7 +38,7 @@ use throughput::Setting;
 use usage::Server;
 
 /// Runs one load with the arguments that follow `bench`.
-pub(crate) fn run(args: &[OsString]) -> ExitCode {
+pub fn run(args: &[OsString]) -> ExitCode {
     let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,
         Err(error) => {

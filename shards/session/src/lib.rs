@@ -1,1 +1,21 @@
-//! session
+//! One connection: its handshake, its outbound bytes, its liveness, its end.
+//!
+//! A [`Connection`] is plain state; the shard that owns it drives it and decides what its
+//! publishes and subscriptions mean.
+
+pub mod config;
+mod connection;
+pub mod handshake;
+mod info;
+mod liveness;
+mod outbound;
+mod reason;
+mod remembered;
+
+pub use config::{Auth, Config};
+pub use connection::{Connection, Options, Peer, Statistics};
+pub use info::InfoLine;
+pub use liveness::{Alarm, Liveness};
+pub use outbound::Outbound;
+pub use reason::Reason;
+pub use remembered::Remembered;

@@ -1,1 +1,32 @@
-//! shard
+//! Everything one core owns, as one value: the [`Shard`].
+//!
+//! # Entry points
+//! The reactor (or the simulator, or a test) hands in what happened and, once a turn, asks what is
+//! to be done: [`Shard::begin_turn`], [`Shard::accept_frames`], [`Shard::accepted`],
+//! [`Shard::receive`], [`Shard::sent`], [`Shard::end_turn`] with its [`Effects`]. No call blocks,
+//! reads a clock or returns a future.
+//!
+//! # The flush barrier
+//! A client that sent SUB and got the PONG to a later PING relies on receiving what anyone publishes
+//! from then on, on any core. The shard keeps this by order alone: a PONG is written only when every
+//! frame of its core has been moved to the lanes, and the owner of a shard hands in what its lanes
+//! hold before what its sockets hold. Whoever hears of the PONG and then publishes so finds the
+//! interest in place. `docs/decisions/flush-barrier.md` has the argument.
+
+mod effects;
+mod frame;
+mod lame_duck;
+mod outbox;
+mod placement;
+mod publish;
+mod receive;
+mod relay;
+mod shard;
+mod subscribe;
+mod timers;
+mod trace;
+mod wires;
+
+pub use effects::{Effects, Level, LogLine, Socket};
+pub use session::{Auth, Config, Peer, Reason, Statistics};
+pub use shard::Shard;

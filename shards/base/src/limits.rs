@@ -1,0 +1,86 @@
+//! Every limit of the broker in one place, with the relations between them proved at compile time.
+//!
+//! Limits that the reference makes configurable have their default here; the value in force stands
+//! in the configuration snapshot of each core.
+
+use crate::time::Duration;
+
+/// Cores of one server: the width of a [`crate::CoreSet`].
+pub const CORES_MAX: usize = 64;
+
+/// Longest argument of a control line in bytes (spec 1.7).
+pub const MAX_CONTROL_LINE_DEFAULT: usize = 4096;
+
+/// Largest message, header included, in bytes (spec 1.7).
+pub const MAX_PAYLOAD_DEFAULT: usize = 1024 * 1024;
+
+/// Largest value that `max_payload` may take: sizes on the wire have at most nine digits.
+pub const MAX_PAYLOAD_LIMIT: usize = 999_999_999;
+
+/// Bytes that may wait for a client before it is cut off as a slow consumer (spec 1.7).
+pub const MAX_PENDING_DEFAULT: usize = 64 * 1024 * 1024;
+
+/// Connections that may be open at a time (spec 1.7).
+pub const MAX_CONNECTIONS_DEFAULT: i64 = 64 * 1024;
+
+/// Time for a client to take what was written to it (spec 1.7).
+pub const WRITE_DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Time between a server's PINGs to a quiet client (spec 1.7).
+pub const PING_INTERVAL_DEFAULT: Duration = Duration::from_mins(2);
+
+/// Unanswered PINGs after which a connection is stale (spec 1.7).
+pub const PING_MAX_DEFAULT: u32 = 2;
+
+/// Longest wait before the first PING, which measures the round trip (spec 1.7).
+pub const FIRST_PING_MAX: Duration = Duration::from_secs(2);
+
+/// Age at which a round-trip measurement is taken again even from a busy client (spec 1.7).
+pub const RTT_REFRESH: Duration = Duration::from_hours(1);
+
+/// Time for a client to send CONNECT where authentication is required (spec 1.7).
+pub const AUTH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+
+/// Longest pause of a publisher per read while a subscriber of its is behind (spec 1.7).
+pub const STALL_PAUSE_MAX: Duration = Duration::from_millis(10);
+
+/// How long a connection that was closed with an error may keep its socket so that the peer reads
+/// the error: closing at once with unread input would reset the connection and lose it.
+pub const LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// Unsent bytes of one connection at which they are written before the turn ends: twice what one
+/// receive can bring in, so that the data is still in the second-level cache.
+pub const EARLY_FLUSH_BYTES: usize = 128 * 1024;
+
+/// Bytes waiting for a lane at which the connections that produce them are paused.
+pub const OUTBOX_HIGH_BYTES: usize = 512 * 1024;
+
+/// Bytes waiting for a lane below which paused producers go on.
+pub const OUTBOX_LOW_BYTES: usize = 64 * 1024;
+
+/// Bytes of one lane (one direction between two cores). A power of two.
+pub const LANE_BYTES: usize = 512 * 1024;
+
+/// Times that a message for a queue group may be handed on when the chosen core has lost its last
+/// member meanwhile.
+pub const QUEUE_HOPS_MAX: u8 = 4;
+
+/// Outbound buffers up to this size go back to the pool; larger ones to the allocator.
+pub const POOLED_BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// Buffers that a core's pool keeps at most.
+pub const POOLED_BUFFERS_MAX: usize = 64;
+
+/// Subjects without a literal subscription whose match a core remembers. At about 100 bytes each
+/// this is under 2 MiB a core.
+pub const MATCH_CACHE_MAX: usize = 16 * 1024;
+
+/// Tokens of a subject: beyond this a subject matches nothing but `>`-prefixes already consumed.
+/// `max_control_line` admits at most half as many tokens as bytes, 16 times for routes.
+pub const TOKENS_MAX: usize = 32 * 1024;
+
+const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES);
+const _: () = assert!(LANE_BYTES.is_power_of_two());
+const _: () = assert!(MAX_PAYLOAD_DEFAULT <= MAX_PAYLOAD_LIMIT);
+const _: () = assert!(EARLY_FLUSH_BYTES <= POOLED_BUFFER_BYTES_MAX);
+const _: () = assert!(MAX_CONTROL_LINE_DEFAULT * 16 <= TOKENS_MAX * 2);

@@ -1,0 +1,183 @@
+//! The state of one connection.
+
+use base::{BufferPool, ConnectionId, Time};
+use hashbrown::HashTable;
+use subjects::{Sids, SubId, Subscriptions};
+
+use crate::handshake::Identity;
+use crate::{Liveness, Outbound, Reason, Remembered};
+
+/// Who is at the other end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// The address without port.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(formatter, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(formatter, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// What CONNECT asked for (spec 1.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// +OK for each operation.
+    pub verbose: bool,
+    /// Publish subjects are checked.
+    pub pedantic: bool,
+    /// The connection gets its own messages.
+    pub echo: bool,
+    /// The connection understands headers.
+    pub headers: bool,
+    /// A request that nobody can serve is answered with 503.
+    pub no_responders: bool,
+    /// 1 if the connection understands INFO at any time.
+    pub protocol: i64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            verbose: true,
+            pedantic: true,
+            echo: true,
+            headers: false,
+            no_responders: false,
+            protocol: 0,
+        }
+    }
+}
+
+/// Messages and bytes from and to a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Messages from the peer.
+    pub in_messages: u64,
+    /// Their bytes, header and payload.
+    pub in_bytes: u64,
+    /// Messages to the peer.
+    pub out_messages: u64,
+    /// Their bytes, header and payload.
+    pub out_bytes: u64,
+    /// Times that the peer was too slow.
+    pub stalls: u64,
+}
+
+impl Statistics {
+    /// Adds another's counts.
+    pub const fn add(&mut self, other: &Self) {
+        self.in_messages += other.in_messages;
+        self.in_bytes += other.in_bytes;
+        self.out_messages += other.out_messages;
+        self.out_bytes += other.out_bytes;
+        self.stalls += other.stalls;
+    }
+}
+
+/// One connection, owned by the shard of its core.
+#[derive(Debug, Default)]
+pub struct Connection {
+    /// Its public number.
+    pub id: ConnectionId,
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// What CONNECT asked for.
+    pub options: Options,
+    /// Counts.
+    pub statistics: Statistics,
+    /// Bytes on their way to the peer.
+    pub outbound: Outbound,
+    /// Deadlines.
+    pub liveness: Liveness,
+    /// Input that ends within an operation.
+    pub carry: Vec<u8>,
+    /// Bytes of input that the operation in `carry` takes in all; zero if not known.
+    pub carry_needs: usize,
+    /// Does `carry` start with a publish line that was checked already?
+    pub announced: bool,
+    /// Why it ends, once it does.
+    pub closing: Option<Reason>,
+    /// Must CONNECT come before anything else?
+    pub awaits_connect: bool,
+    /// Has CONNECT come?
+    pub connected: bool,
+    /// Has the first PONG been sent, with which the peer is ready for INFO at any time?
+    pub greeted: bool,
+    /// How far the lanes must have come before the PING at the front of the input is answered.
+    pub barrier: Option<Box<[u64]>>,
+    /// Why reading is paused; see the shard.
+    pub pauses: u8,
+    /// Subscriptions by the peer's name for them.
+    pub subscriptions: HashTable<u32>,
+    /// Where its last message went.
+    pub remembered: Remembered,
+    /// What CONNECT said; boxed because most of a connection's life needs none of it.
+    pub identity: Option<Box<Identity>>,
+}
+
+impl Connection {
+    /// A connection that has just been accepted.
+    pub fn new(id: ConnectionId, peer: Peer) -> Self {
+        Self { id, peer, ..Self::default() }
+    }
+
+    /// May messages be delivered?
+    #[inline]
+    pub const fn is_open(&self) -> bool {
+        self.closing.is_none()
+    }
+
+    /// Appends protocol text to what goes to the peer.
+    pub fn write(&mut self, text: &[u8], pool: &mut BufferPool) {
+        self.outbound.buffer(pool).extend_from_slice(text);
+    }
+
+    /// The subscription of a name.
+    pub fn subscription(&self, sid: &[u8], all: &Subscriptions) -> Option<SubId> {
+        let found = self
+            .subscriptions
+            .find(all.sids.hash(sid), |id| all.sids.is(all.get(SubId(*id)).sid, sid))?;
+        Some(SubId(*found))
+    }
+
+    /// Notes a new subscription.
+    pub fn add_subscription(&mut self, sid: &[u8], id: SubId, all: &Subscriptions) {
+        self.subscriptions.insert_unique(all.sids.hash(sid), id.0, |id| hash_of(SubId(*id), all));
+    }
+
+    /// Forgets a subscription, which must still exist.
+    pub fn remove_subscription(&mut self, id: SubId, all: &Subscriptions) {
+        let found = self.subscriptions.find_entry(hash_of(id, all), |other| *other == id.0);
+        found.expect("a connection knows its subscriptions").remove();
+        if self.subscriptions.is_empty() {
+            self.subscriptions = HashTable::new();
+        }
+    }
+
+    /// `ip:port - cid:N - "v1:lang:name"`, as logs name it.
+    pub fn label(&self) -> String {
+        let known = self.identity.as_ref().map(|identity| identity.label()).unwrap_or_default();
+        if known.is_empty() {
+            return format!("{} - cid:{}", self.peer, self.id.0);
+        }
+        format!("{} - cid:{} - {known:?}", self.peer, self.id.0)
+    }
+
+    /// The next moment at which the connection has to be looked at.
+    pub fn next_due(&self, config: &crate::Config) -> Time {
+        self.liveness.next_due(self.outbound.blocked_since, config)
+    }
+}
+
+fn hash_of(id: SubId, all: &Subscriptions) -> u64 {
+    let sids: &Sids = &all.sids;
+    sids.with(all.get(id).sid, |text| sids.hash(text))
+}

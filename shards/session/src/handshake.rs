@@ -1,0 +1,191 @@
+//! CONNECT: its JSON, and who may come in (spec 1.4, 3.1).
+
+use serde_json::{Map, Value};
+
+use crate::{Auth, Config, Options};
+
+/// Why CONNECT is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The JSON is wrong; closed without a word.
+    Malformed,
+    /// `Authorization Violation`.
+    Authorization,
+    /// `invalid client protocol`.
+    Protocol,
+    /// `no responders requires headers support`.
+    NoResponders,
+}
+
+/// What CONNECT says about who is there.
+#[derive(Clone, Default)]
+pub struct Identity {
+    /// Shown in logs and monitoring.
+    pub name: String,
+    /// The client library's language.
+    pub lang: String,
+    /// The client library's version.
+    pub version: String,
+    /// The user that asks to come in.
+    pub user: String,
+    password: String,
+    token: String,
+    account_wish: bool,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Identity").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// `v<version>:<lang>:<name>` as far as known, for logs.
+    pub fn label(&self) -> String {
+        let version =
+            if self.version.is_empty() { String::new() } else { format!("v{}", self.version) };
+        let parts = [version.as_str(), &self.lang, &self.name];
+        let known: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        known.join(":")
+    }
+}
+
+/// Reads the JSON of a CONNECT into `options` and `identity`. What it does not mention stays as it
+/// was. Field names are matched in any case, as Go's decoder does.
+///
+/// # Errors
+/// [`Refusal::Malformed`] if it is no JSON object or a field has the wrong type.
+pub fn read(json: &[u8], options: &mut Options, identity: &mut Identity) -> Result<(), Refusal> {
+    let text = String::from_utf8_lossy(json);
+    let fields = match serde_json::from_str::<Value>(&text) {
+        Ok(Value::Object(fields)) => fields,
+        Ok(Value::Null) => Map::new(),
+        _ => return Err(Refusal::Malformed),
+    };
+    for (name, value) in &fields {
+        if !value.is_null() {
+            read_field(&name.to_lowercase(), value, options, identity)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_field(
+    name: &str,
+    value: &Value,
+    options: &mut Options,
+    identity: &mut Identity,
+) -> Result<(), Refusal> {
+    let flag = || value.as_bool().ok_or(Refusal::Malformed);
+    let text = || value.as_str().map(str::to_owned).ok_or(Refusal::Malformed);
+    match name {
+        "verbose" => options.verbose = flag()?,
+        "pedantic" => options.pedantic = flag()?,
+        "echo" => options.echo = flag()?,
+        "headers" => options.headers = flag()?,
+        "no_responders" => options.no_responders = flag()?,
+        "tls_required" => drop(flag()?),
+        "protocol" => options.protocol = value.as_i64().ok_or(Refusal::Malformed)?,
+        "name" => identity.name = text()?,
+        "lang" => identity.lang = text()?,
+        "version" => identity.version = text()?,
+        "user" => identity.user = text()?,
+        "pass" => identity.password = text()?,
+        "auth_token" => identity.token = text()?,
+        "account" => identity.account_wish |= !text()?.is_empty(),
+        "new_account" => identity.account_wish |= flag()?,
+        "jwt" | "nkey" | "sig" | "remote_account" | "proxy_sig" => drop(text()?),
+        "import" | "export" if !value.is_object() => return Err(Refusal::Malformed),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// May this client come in, with what it asks for?
+///
+/// # Errors
+/// Why not.
+pub fn admit(options: &Options, identity: &Identity, config: &Config) -> Result<(), Refusal> {
+    if !is_authorized(identity, &config.auth) || identity.account_wish {
+        return Err(Refusal::Authorization);
+    }
+    if !(0..=1).contains(&options.protocol) {
+        return Err(Refusal::Protocol);
+    }
+    if options.no_responders && !options.headers {
+        return Err(Refusal::NoResponders);
+    }
+    Ok(())
+}
+
+fn is_authorized(identity: &Identity, auth: &Auth) -> bool {
+    match auth {
+        Auth::Open => true,
+        Auth::Token(token) => same_secret(token, &identity.token),
+        Auth::User { name, password } => {
+            *name == identity.user && same_secret(password, &identity.password)
+        }
+    }
+}
+
+/// Compares in a time that depends on the offered text alone.
+fn same_secret(secret: &str, offered: &str) -> bool {
+    let (secret, offered) = (secret.as_bytes(), offered.as_bytes());
+    let mut difference = u8::from(secret.len() != offered.len());
+    for (at, byte) in offered.iter().enumerate() {
+        difference |= byte ^ secret.get(at % secret.len().max(1)).copied().unwrap_or(!*byte);
+    }
+    std::hint::black_box(difference) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(json: &str, auth: Auth) -> Result<Options, Refusal> {
+        let config = Config { auth, ..Config::default() };
+        let (mut options, mut identity) = (Options::default(), Identity::default());
+        read(json.as_bytes(), &mut options, &mut identity)?;
+        admit(&options, &identity, &config)?;
+        Ok(options)
+    }
+
+    #[test]
+    fn defaults_stay_and_names_match_in_any_case() {
+        assert_eq!(attempt("{}", Auth::Open), Ok(Options::default()));
+        let options = attempt(r#"{"VERBOSE":false,"Echo":false,"x":1}"#, Auth::Open);
+        let expected = Options { verbose: false, echo: false, ..Options::default() };
+        assert_eq!(options, Ok(expected));
+    }
+
+    #[test]
+    fn wrong_json_is_malformed() {
+        for json in ["", "{", "[]", r#"{"verbose":1}"#, r#"{"name":5}"#, r#"{"protocol":1.5}"#] {
+            assert_eq!(attempt(json, Auth::Open), Err(Refusal::Malformed), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused() {
+        assert_eq!(attempt(r#"{"protocol":2}"#, Auth::Open), Err(Refusal::Protocol));
+        assert_eq!(attempt(r#"{"no_responders":true}"#, Auth::Open), Err(Refusal::NoResponders));
+        assert_eq!(attempt(r#"{"account":"A"}"#, Auth::Open), Err(Refusal::Authorization));
+    }
+
+    #[test]
+    fn secrets() {
+        let token = || Auth::Token("s3cr3t".into());
+        assert!(attempt(r#"{"auth_token":"s3cr3t"}"#, token()).is_ok());
+        for json in ["{}", r#"{"auth_token":""}"#, r#"{"auth_token":"s3cr3"}"#] {
+            assert_eq!(attempt(json, token()), Err(Refusal::Authorization), "{json}");
+        }
+        assert_eq!(
+            attempt(r#"{"auth_token":"s3cr3ts3cr3t"}"#, token()),
+            Err(Refusal::Authorization)
+        );
+        let user = || Auth::User { name: "a".into(), password: "b".into() };
+        assert!(attempt(r#"{"user":"a","pass":"b"}"#, user()).is_ok());
+        assert!(attempt(r#"{"user":"a","pass":"c"}"#, user()).is_err());
+        assert!(attempt(r#"{"user":"b","pass":"b"}"#, user()).is_err());
+    }
+}

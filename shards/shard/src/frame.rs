@@ -1,0 +1,286 @@
+//! What cores say to each other. Frames stand one after the other in the byte stream of a lane.
+//!
+//! Both ends are this server, so a frame that cannot be read is a defect and stops it.
+
+use base::ConnectionId;
+use session::Peer;
+use wire::Message;
+
+use crate::Socket;
+
+/// Bytes in front of a frame that give its length, themselves included.
+const LENGTH_BYTES: usize = 4;
+
+const MESSAGE: u8 = 1;
+const LITERAL: u8 = 2;
+const PATTERN: u8 = 3;
+const ADOPT: u8 = 4;
+const GONE: u8 = 5;
+const EVICT: u8 = 6;
+
+/// A frame as read from a lane.
+#[derive(Debug)]
+pub(crate) enum Frame<'a> {
+    Message(Relayed<'a>),
+    /// A literal subject is wanted, or no longer, by the core that says so.
+    Literal {
+        hash: u64,
+        wanted: bool,
+    },
+    /// A pattern or queue group has so many members on the core that says so.
+    Pattern {
+        weight: u32,
+        pattern: &'a [u8],
+        queue: &'a [u8],
+    },
+    /// A fresh connection is handed over.
+    Adopt {
+        socket: Socket,
+        id: ConnectionId,
+        peer: Peer,
+    },
+    /// A connection that was handed over is gone.
+    Gone,
+    /// So many connections are to be closed because the server has too many.
+    Evict {
+        count: u32,
+    },
+}
+
+/// A message from another core.
+#[derive(Debug)]
+pub(crate) struct Relayed<'a> {
+    pub(crate) message: Message<'a>,
+    /// Is it for all plain subscriptions?
+    pub(crate) plain: bool,
+    /// How often it was handed on for want of a queue member.
+    pub(crate) hops: u8,
+    queues: &'a [u8],
+}
+
+impl<'a> Relayed<'a> {
+    /// The queue groups of which one member each is to get it.
+    pub(crate) fn queues(&self) -> impl Iterator<Item = &'a [u8]> + Clone {
+        let mut rest = self.queues;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let name = take_text(&mut rest);
+            Some(name)
+        })
+    }
+}
+
+fn open(out: &mut Vec<u8>, kind: u8) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    out.push(kind);
+    start
+}
+
+fn close(out: &mut [u8], start: usize) {
+    let length = u32::try_from(out.len() - start).expect("limits keep frames below 4 GiB");
+    out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+}
+
+/// Appends a message for the plain subscriptions, if `plain`, and one member of each queue group.
+pub(crate) fn put_message<'q>(
+    out: &mut Vec<u8>,
+    message: &Message<'_>,
+    plain: bool,
+    hops: u8,
+    queues: impl Iterator<Item = &'q [u8]>,
+) {
+    let start = out.len();
+    let number = |value: usize| u32::try_from(value).expect("limits keep sizes below 4 GiB");
+    let mut head = [0_u8; 27];
+    head[4] = MESSAGE;
+    head[5] = u8::from(plain);
+    head[6] = hops;
+    head[7..11].copy_from_slice(&number(message.subject.len()).to_le_bytes());
+    head[11..15].copy_from_slice(&number(message.reply.len()).to_le_bytes());
+    head[15..19].copy_from_slice(&number(message.header).to_le_bytes());
+    head[19..23].copy_from_slice(&number(message.sizes_bytes).to_le_bytes());
+    out.reserve(head.len() + message.subject.len() + message.reply.len() + message.tail.len());
+    out.extend_from_slice(&head);
+    for queue in queues {
+        put_text(out, queue);
+    }
+    let queue_bytes = number(out.len() - start - head.len());
+    out[start + 23..start + 27].copy_from_slice(&queue_bytes.to_le_bytes());
+    out.extend_from_slice(message.subject);
+    out.extend_from_slice(message.reply);
+    out.extend_from_slice(message.tail);
+    close(out, start);
+}
+
+/// Appends news of a literal subject.
+pub(crate) fn put_literal(out: &mut Vec<u8>, hash: u64, wanted: bool) {
+    let start = open(out, LITERAL);
+    out.push(u8::from(wanted));
+    out.extend_from_slice(&hash.to_le_bytes());
+    close(out, start);
+}
+
+/// Appends news of a pattern or queue group.
+pub(crate) fn put_pattern(out: &mut Vec<u8>, pattern: &[u8], queue: &[u8], weight: u32) {
+    let start = open(out, PATTERN);
+    out.extend_from_slice(&weight.to_le_bytes());
+    put_text(out, pattern);
+    put_text(out, queue);
+    close(out, start);
+}
+
+/// Appends the hand-over of a connection.
+pub(crate) fn put_adopt(out: &mut Vec<u8>, socket: Socket, id: ConnectionId, peer: &Peer) {
+    let start = open(out, ADOPT);
+    out.extend_from_slice(&socket.0.to_le_bytes());
+    out.extend_from_slice(&id.0.to_le_bytes());
+    out.extend_from_slice(&peer.port.to_le_bytes());
+    put_text(out, peer.host.as_bytes());
+    close(out, start);
+}
+
+/// Appends that a connection is gone.
+pub(crate) fn put_gone(out: &mut Vec<u8>) {
+    let start = open(out, GONE);
+    close(out, start);
+}
+
+/// Appends that connections are to be closed.
+pub(crate) fn put_evict(out: &mut Vec<u8>, count: u32) {
+    let start = open(out, EVICT);
+    out.extend_from_slice(&count.to_le_bytes());
+    close(out, start);
+}
+
+fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+    let length = u32::try_from(text.len()).expect("limits keep texts below 4 GiB");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(text);
+}
+
+/// The bytes of the frame at the start of `input`, if its length stands there already.
+pub(crate) fn length(input: &[u8]) -> Option<usize> {
+    let bytes = input.first_chunk::<LENGTH_BYTES>()?;
+    Some(u32::from_le_bytes(*bytes) as usize)
+}
+
+/// Reads one whole frame.
+///
+/// # Panics
+/// If it was not written by the functions above.
+pub(crate) fn read(frame: &[u8]) -> Frame<'_> {
+    assert_eq!(length(frame), Some(frame.len()), "a frame is as long as it says");
+    let mut rest = &frame[LENGTH_BYTES..];
+    let [kind] = take_array(&mut rest);
+    match kind {
+        MESSAGE => read_message(rest),
+        LITERAL => {
+            let [wanted] = take_array(&mut rest);
+            Frame::Literal { wanted: wanted == 1, hash: u64::from_le_bytes(take_array(&mut rest)) }
+        }
+        PATTERN => Frame::Pattern {
+            weight: take_number(&mut rest),
+            pattern: take_text(&mut rest),
+            queue: take_text(&mut rest),
+        },
+        ADOPT => {
+            let socket = Socket(i32::from_le_bytes(take_array(&mut rest)));
+            let id = ConnectionId(u64::from_le_bytes(take_array(&mut rest)));
+            let port = u16::from_le_bytes(take_array(&mut rest));
+            let host = String::from_utf8_lossy(take_text(&mut rest)).into_owned();
+            Frame::Adopt { socket, id, peer: Peer { host, port } }
+        }
+        GONE => Frame::Gone,
+        EVICT => Frame::Evict { count: take_number(&mut rest) },
+        other => panic!("a frame of kind {other} came over a lane"),
+    }
+}
+
+fn read_message(mut rest: &[u8]) -> Frame<'_> {
+    let [plain, hops] = take_array(&mut rest);
+    let mut number = || take_number(&mut rest) as usize;
+    let [subject, reply, header, sizes, queues] = std::array::from_fn(|_| number());
+    let mut text = |length| {
+        let (text, after) = rest.split_at(length);
+        rest = after;
+        text
+    };
+    let queues = text(queues);
+    let (subject, reply) = (text(subject), text(reply));
+    let message = Message { subject, reply, header, tail: rest, sizes_bytes: sizes };
+    Frame::Message(Relayed { message, plain: plain == 1, hops, queues })
+}
+
+fn take_array<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
+    let (array, after) = rest.split_first_chunk().expect("a frame has all its fields");
+    *rest = after;
+    *array
+}
+
+fn take_number(rest: &mut &[u8]) -> u32 {
+    u32::from_le_bytes(take_array(rest))
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let length = take_number(rest) as usize;
+    let (text, after) = rest.split_at(length);
+    *rest = after;
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_comes_out_as_it_went_in() {
+        let message = Message {
+            subject: b"foo.bar",
+            reply: b"inbox",
+            header: 12,
+            tail: b"12 14\r\nNATS/1.0\r\n\r\nhi\r\n",
+            sizes_bytes: 7,
+        };
+        let mut out = b"earlier".to_vec();
+        put_message(&mut out, &message, true, 3, [&b"q"[..], b"workers"].into_iter());
+        let frame = &out[7..];
+        assert_eq!(length(frame), Some(frame.len()));
+        let Frame::Message(relayed) = read(frame) else { panic!() };
+        assert_eq!(relayed.message.subject, message.subject);
+        assert_eq!(relayed.message.reply, message.reply);
+        assert_eq!(relayed.message.tail, message.tail);
+        assert_eq!((relayed.message.header, relayed.message.sizes_bytes), (12, 7));
+        assert_eq!((relayed.plain, relayed.hops), (true, 3));
+        assert_eq!(relayed.queues().collect::<Vec<_>>(), [&b"q"[..], b"workers"]);
+    }
+
+    #[test]
+    fn the_other_frames() {
+        let mut out = Vec::new();
+        put_literal(&mut out, 77, true);
+        assert!(matches!(read(&out), Frame::Literal { hash: 77, wanted: true }));
+        out.clear();
+        put_pattern(&mut out, b"a.*", b"q", 9);
+        let Frame::Pattern { weight: 9, pattern: b"a.*", queue: b"q" } = read(&out) else {
+            panic!()
+        };
+        out.clear();
+        let peer = Peer { host: "::1".into(), port: 5 };
+        put_adopt(&mut out, Socket(3), ConnectionId(8), &peer);
+        let Frame::Adopt { socket: Socket(3), id: ConnectionId(8), peer: found } = read(&out)
+        else {
+            panic!()
+        };
+        assert_eq!(found, peer);
+        out.clear();
+        put_gone(&mut out);
+        assert!(matches!(read(&out), Frame::Gone));
+        out.clear();
+        put_evict(&mut out, 4);
+        assert!(matches!(read(&out), Frame::Evict { count: 4 }));
+        assert_eq!(length(&out[..3]), None);
+    }
+}

@@ -1,0 +1,433 @@
+//! A message finds its subscribers: the hot path.
+
+use base::{CoreId, Slot};
+use smallvec::SmallVec;
+use subjects::{Leaf, Route, SubId};
+use wire::{Message, PublishLine};
+
+use crate::effects::Level;
+use crate::frame;
+use crate::shard::Shard;
+
+/// Lists that live from message to message so that none is allocated.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// Subscriptions that came to their end by a delivery.
+    ended: Vec<(Slot, SubId)>,
+    /// Sizes and body of a message that did not stand in the input as a MSG has them.
+    tail: Vec<u8>,
+}
+
+/// A queue group's member was chosen on another core.
+type Picks<'a> = SmallVec<[(CoreId, &'a [u8]); 4]>;
+
+/// Who sent a message, for those who do not want their own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    slot: Slot,
+    echo: bool,
+}
+
+impl Origin {
+    /// May a subscription of this connection get the message?
+    #[inline]
+    fn reaches(origin: Option<Self>, slot: Slot) -> bool {
+        origin.is_none_or(|origin| origin.echo || origin.slot != slot)
+    }
+}
+
+impl Shard {
+    /// A connection publishes. `input` is the whole operation.
+    #[inline]
+    pub(crate) fn publish(&mut self, slot: Slot, line: &PublishLine<'_>, input: &[u8]) {
+        if line.sizes_clean {
+            let message = Message {
+                subject: line.subject,
+                reply: line.reply,
+                header: line.header,
+                tail: &input[line.sizes_at..],
+                sizes_bytes: line.line_bytes - line.sizes_at,
+            };
+            return self.publish_message(slot, &message, line, input);
+        }
+        let mut tail = std::mem::take(&mut self.scratch.tail);
+        tail.clear();
+        let sizes = input[line.sizes_at..line.line_bytes].trim_ascii_end();
+        let mut words = sizes.split(|byte| matches!(byte, b' ' | b'\t')).filter(|w| !w.is_empty());
+        tail.extend_from_slice(words.next().expect("a publish line has its sizes"));
+        for word in words {
+            tail.push(b' ');
+            tail.extend_from_slice(word);
+        }
+        tail.extend_from_slice(b"\r\n");
+        let sizes_bytes = tail.len();
+        tail.extend_from_slice(&input[line.line_bytes..]);
+        let message = Message {
+            subject: line.subject,
+            reply: line.reply,
+            header: line.header,
+            tail: &tail,
+            sizes_bytes,
+        };
+        self.publish_message(slot, &message, line, input);
+        self.scratch.tail = tail;
+    }
+
+    #[inline]
+    fn publish_message(
+        &mut self,
+        slot: Slot,
+        message: &Message<'_>,
+        line: &PublishLine<'_>,
+        input: &[u8],
+    ) {
+        let connection = self.wires.connections.get_mut(slot.0);
+        connection.statistics.in_messages += 1;
+        connection.statistics.in_bytes += line.size as u64;
+        connection.liveness.last_input = self.now;
+        let options = connection.options;
+        if self.config.trace {
+            self.trace_publish(slot, line, input);
+        }
+        if is_special(message) && !self.may_publish(slot, message) {
+            return;
+        }
+        if options.verbose {
+            self.trace_out(slot, "OK", b"");
+            self.wires.write(slot, b"+OK\r\n");
+        }
+        let route = self.recall(slot, message.subject);
+        let origin = Some(Origin { slot, echo: options.echo });
+        let delivered = self.deliver_plain(route, message, origin);
+        let relayed = if route.queued || !route.cores.is_empty() {
+            self.deliver_far(route, message, origin)
+        } else {
+            false
+        };
+        if !delivered && !relayed && options.no_responders && !message.reply.is_empty() {
+            self.answer_no_responders(slot, message);
+        }
+        self.end_counted();
+    }
+
+    /// The route of a subject; publishers mostly repeat theirs.
+    #[inline]
+    fn recall(&mut self, slot: Slot, subject: &[u8]) -> Route {
+        let connection = self.wires.connections.get_mut(slot.0);
+        if let Some(route) = connection.remembered.find(subject, self.index.version()) {
+            return route;
+        }
+        let route = self.index.route(subject);
+        connection.remembered.note(subject, self.index.version(), route);
+        route
+    }
+
+    #[cold]
+    fn may_publish(&mut self, slot: Slot, message: &Message<'_>) -> bool {
+        let (subject, reply) = (message.subject, message.reply);
+        if subject.starts_with(b"_GR_.") || subject.starts_with(b"$NRG.") {
+            let subject = crate::trace::quoted(subject);
+            let text = format!("Permissions Violation for Publish to {subject}");
+            self.wires.write_error(slot, &text);
+            self.log_for(Level::Error, slot, &format!("Publish Violation - Subject {subject}"));
+            return false;
+        }
+        let reserved: [&[u8]; 3] = [b"_R_.", b"$JS.ACK.", b"_GR_."];
+        if reserved.iter().any(|prefix| reply.starts_with(prefix)) {
+            let reply = crate::trace::quoted(reply);
+            let text = format!("Permissions Violation for Publish with Reply of {reply}");
+            self.wires.write_error(slot, &text);
+            self.log_for(Level::Error, slot, &format!("Publish Violation - Reply {reply}"));
+            return false;
+        }
+        true
+    }
+
+    /// Delivers to the plain subscriptions of this core. True if anyone got it.
+    #[inline]
+    pub(crate) fn deliver_plain(
+        &mut self,
+        route: Route,
+        message: &Message<'_>,
+        origin: Option<Origin>,
+    ) -> bool {
+        let trace = self.config.trace;
+        let (lists, subscriptions) = self.index.split();
+        let mut delivered = false;
+        let mut deliver = |id: SubId| {
+            let subscription = subscriptions.get(id);
+            let (slot, sid) = (subscription.connection(), subscription.sid);
+            let connection = self.wires.get(slot);
+            if !connection.is_open() || !Origin::reaches(origin, slot) {
+                return;
+            }
+            let (may, ends) = subscriptions.count_delivery(id);
+            if ends {
+                self.scratch.ended.push((slot, id));
+            }
+            if !may || self.wires.must_drop(connection) {
+                return;
+            }
+            delivered |= self.wires.deliver(slot, message, sid, &subscriptions.sids);
+        };
+        for id in lists.literal(route) {
+            deliver(id);
+        }
+        for leaf in lists.leaves(route) {
+            for id in leaf.plain() {
+                deliver(*id);
+            }
+        }
+        if trace && delivered {
+            self.trace_deliveries(route, message, origin);
+        }
+        delivered
+    }
+
+    /// Queue groups and other cores. True if anyone gets it.
+    fn deliver_far(
+        &mut self,
+        route: Route,
+        message: &Message<'_>,
+        origin: Option<Origin>,
+    ) -> bool {
+        let mut picks = Picks::new();
+        let mut delivered = !route.cores.is_empty();
+        let (lists, subscriptions) = self.index.split();
+        let mut leaves = lists.leaves(route);
+        let earlier = lists.leaves(route);
+        let mut passed = 0;
+        while let Some(leaf) = leaves.next() {
+            for group in leaf.queues() {
+                let name = group.name();
+                let mut before = earlier.clone().take(passed);
+                if before.any(|leaf| leaf.queues().iter().any(|other| other.name() == name)) {
+                    continue;
+                }
+                let own = std::iter::once(leaf).chain(leaves.clone());
+                let mut choice = Choice::of(own, name);
+                let picked = choice.pick(
+                    &mut self.random,
+                    |id| {
+                        let slot = subscriptions.get(id).connection();
+                        self.wires.get(slot).is_open()
+                            && Origin::reaches(origin, slot)
+                            && !self.wires.must_drop(self.wires.get(slot))
+                    },
+                );
+                match picked {
+                    Some(Member::Local(id)) => {
+                        delivered = true;
+                        let slot = subscriptions.get(id).connection();
+                        let (_, ends) = subscriptions.count_delivery(id);
+                        if ends {
+                            self.scratch.ended.push((slot, id));
+                        }
+                        let sid = subscriptions.get(id).sid;
+                        self.wires.deliver(slot, message, sid, &subscriptions.sids);
+                    }
+                    Some(Member::Remote(core)) => {
+                        delivered = true;
+                        picks.push((core, name));
+                    }
+                    None => {}
+                }
+            }
+            passed += 1;
+        }
+        let mut cores = route.cores;
+        for (core, _) in &picks {
+            cores.insert(*core);
+        }
+        for core in cores.iter() {
+            let plain = route.cores.contains(core);
+            let names = picks.iter().filter(|(picked, _)| *picked == core).map(|(_, name)| *name);
+            self.outboxes.append(core, |out| frame::put_message(out, message, plain, 0, names));
+        }
+        delivered
+    }
+
+    /// Delivers to one member of this core of each named queue group. A group that has none left
+    /// is handed on to a core that has.
+    pub(crate) fn deliver_named<'q>(
+        &mut self,
+        route: Route,
+        message: &Message<'_>,
+        names: impl Iterator<Item = &'q [u8]>,
+        hops: u8,
+    ) {
+        for name in names {
+            let (lists, subscriptions) = self.index.split();
+            let mut choice = Choice::of(lists.leaves(route), name);
+            let can_take = |id| {
+                let slot = subscriptions.get(id).connection();
+                self.wires.get(slot).is_open() && !self.wires.must_drop(self.wires.get(slot))
+            };
+            match choice.pick_local(&mut self.random, can_take) {
+                Some(id) => {
+                    let slot = subscriptions.get(id).connection();
+                    let (_, ends) = subscriptions.count_delivery(id);
+                    if ends {
+                        self.scratch.ended.push((slot, id));
+                    }
+                    let sid = subscriptions.get(id).sid;
+                    self.wires.deliver(slot, message, sid, &subscriptions.sids);
+                }
+                None if hops < base::limits::QUEUE_HOPS_MAX => {
+                    if let Some(core) = choice.pick_remote(&mut self.random) {
+                        let names = std::iter::once(name);
+                        self.outboxes.append(core, |out| {
+                            frame::put_message(out, message, false, hops + 1, names);
+                        });
+                    }
+                }
+                None => {}
+            }
+        }
+        self.end_counted();
+    }
+
+    /// Ends the subscriptions whose last delivery this was.
+    #[inline]
+    pub(crate) fn end_counted(&mut self) {
+        while let Some((slot, id)) = self.scratch.ended.pop() {
+            self.remove(slot, id);
+        }
+    }
+
+    /// Answers a request that nobody can serve (spec 1.5).
+    #[cold]
+    fn answer_no_responders(&mut self, slot: Slot, message: &Message<'_>) {
+        let route = self.index.route(message.reply);
+        let (lists, subscriptions) = self.index.split();
+        let plain = lists.leaves(route).flat_map(|leaf| leaf.plain().iter().copied());
+        let own = lists
+            .literal(route)
+            .chain(plain)
+            .find(|id| subscriptions.get(*id).connection() == slot);
+        let Some(id) = own else { return };
+        let sid = subscriptions.get(id).sid;
+        let mut text = b"HMSG ".to_vec();
+        text.extend_from_slice(message.reply);
+        text.push(b' ');
+        subscriptions.sids.with(sid, |sid| text.extend_from_slice(sid));
+        let block = [b"NATS/1.0 503\r\nNats-Subject: ", message.subject, b"\r\n\r\n"].concat();
+        text.extend_from_slice(format!(" {0} {0}\r\n", block.len()).as_bytes());
+        text.extend_from_slice(&block);
+        text.extend_from_slice(b"\r\n");
+        self.wires.write(slot, &text);
+    }
+
+    #[cold]
+    fn trace_deliveries(&mut self, route: Route, message: &Message<'_>, origin: Option<Origin>) {
+        let (lists, subscriptions) = self.index.split();
+        let plain = lists.leaves(route).flat_map(|leaf| leaf.plain().iter().copied());
+        let targets: Vec<(Slot, Vec<u8>)> = lists
+            .literal(route)
+            .chain(plain)
+            .map(|id| {
+                let subscription = subscriptions.get(id);
+                let sid = subscriptions.sids.with(subscription.sid, <[u8]>::to_vec);
+                (subscription.connection(), sid)
+            })
+            .filter(|(slot, _)| Origin::reaches(origin, *slot))
+            .collect();
+        for (slot, sid) in targets {
+            self.trace_delivery(slot, message, &sid);
+        }
+    }
+}
+
+/// Could the subject or the reply be one that clients must not use?
+#[inline]
+fn is_special(message: &Message<'_>) -> bool {
+    let special = |text: &[u8]| matches!(text.first(), Some(b'_' | b'$'));
+    special(message.subject) || special(message.reply)
+}
+
+/// The members of one queue group over all patterns that match.
+struct Choice<'a, L> {
+    leaves: L,
+    name: &'a [u8],
+    local: u64,
+    remote: u64,
+}
+
+enum Member {
+    Local(SubId),
+    Remote(CoreId),
+}
+
+impl<'a, L: Iterator<Item = &'a Leaf> + Clone> Choice<'a, L> {
+    fn of<'n: 'a>(leaves: L, name: &'n [u8]) -> Self {
+        let mut choice = Self { leaves, name, local: 0, remote: 0 };
+        choice.local = choice.groups().map(|group| group.members().len() as u64).sum();
+        let remote = choice.groups().flat_map(|group| group.remote());
+        choice.remote = remote.map(|(_, weight)| u64::from(*weight)).sum();
+        choice
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &'a subjects::QueueGroup> {
+        let name = self.name;
+        let queues = self.leaves.clone().flat_map(Leaf::queues);
+        queues.filter(move |group| group.name() == name)
+    }
+
+    /// Any member with equal chance; if that is one of this core which cannot take it, the next of
+    /// this core that can, or else a core that has members.
+    fn pick(
+        &mut self,
+        random: &mut base::Random,
+        can_take: impl Fn(SubId) -> bool,
+    ) -> Option<Member> {
+        let total = self.local + self.remote;
+        if total == 0 {
+            return None;
+        }
+        let drawn = random.below(total);
+        if drawn >= self.local {
+            return self.remote_at(drawn - self.local).map(Member::Remote);
+        }
+        self.local_from(drawn, can_take)
+            .map(Member::Local)
+            .or_else(|| self.pick_remote(random).map(Member::Remote))
+    }
+
+    fn pick_local(
+        &mut self,
+        random: &mut base::Random,
+        can_take: impl Fn(SubId) -> bool,
+    ) -> Option<SubId> {
+        if self.local == 0 {
+            return None;
+        }
+        let drawn = random.below(self.local);
+        self.local_from(drawn, can_take)
+    }
+
+    fn pick_remote(&mut self, random: &mut base::Random) -> Option<CoreId> {
+        if self.remote == 0 {
+            return None;
+        }
+        let drawn = random.below(self.remote);
+        self.remote_at(drawn)
+    }
+
+    fn local_from(&self, start: u64, can_take: impl Fn(SubId) -> bool) -> Option<SubId> {
+        let members = || self.groups().flat_map(|group| group.members().iter().copied());
+        let start = start as usize;
+        let mut from_start = members().skip(start).chain(members().take(start));
+        from_start.find(|id| can_take(*id))
+    }
+
+    fn remote_at(&self, mut drawn: u64) -> Option<CoreId> {
+        for (core, weight) in self.groups().flat_map(|group| group.remote()) {
+            let weight = u64::from(*weight);
+            if drawn < weight {
+                return Some(*core);
+            }
+            drawn -= weight;
+        }
+        None
+    }
+}

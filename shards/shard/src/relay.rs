@@ -1,0 +1,73 @@
+//! Frames from and to other cores.
+
+use base::CoreId;
+
+use crate::frame::{self, Frame};
+use crate::shard::Shard;
+
+impl Shard {
+    /// Bytes came over the lane from another core, in order; frames may be cut anywhere.
+    pub fn accept_frames(&mut self, from: CoreId, mut bytes: &[u8]) {
+        assert_ne!(from, self.core, "a core has no lane to itself");
+        let mut arriving = std::mem::take(&mut self.outboxes.get_mut(from).arriving);
+        while !arriving.is_empty() && !bytes.is_empty() {
+            let wanted = frame::length(&arriving).unwrap_or(arriving.len() + 1);
+            let count = (wanted - arriving.len()).min(bytes.len());
+            arriving.extend_from_slice(&bytes[..count]);
+            bytes = &bytes[count..];
+            if frame::length(&arriving) == Some(arriving.len()) {
+                self.accept_frame(from, &arriving);
+                arriving.clear();
+            }
+        }
+        while let Some(length) = frame::length(bytes)
+            && length <= bytes.len()
+        {
+            let (whole, rest) = bytes.split_at(length);
+            self.accept_frame(from, whole);
+            bytes = rest;
+        }
+        arriving.extend_from_slice(bytes);
+        arriving.shrink_to(base::limits::POOLED_BUFFER_BYTES_MAX);
+        self.outboxes.get_mut(from).arriving = arriving;
+        self.settle();
+    }
+
+    fn accept_frame(&mut self, from: CoreId, bytes: &[u8]) {
+        match frame::read(bytes) {
+            Frame::Message(relayed) => {
+                let route = self.index.route(relayed.message.subject);
+                if relayed.plain {
+                    self.deliver_plain(route, &relayed.message, None);
+                    self.end_counted();
+                }
+                let names = relayed.queues();
+                self.deliver_named(route, &relayed.message, names, relayed.hops);
+            }
+            Frame::Literal { hash, wanted } => self.index.remote_literal(from, hash, wanted),
+            Frame::Pattern { weight, pattern, queue } => {
+                self.index.remote_pattern(from, pattern, queue, weight);
+            }
+            Frame::Adopt { socket, id, peer } => {
+                self.open(socket, id, peer);
+            }
+            Frame::Gone => self.on_gone(from),
+            Frame::Evict { count } => self.evict(count),
+        }
+    }
+
+    /// Bytes for another core that wait for room in the lane.
+    pub fn outbox(&self, to: CoreId) -> &[u8] {
+        self.outboxes.waiting(to)
+    }
+
+    /// So many of them were moved to the lane.
+    pub fn moved(&mut self, to: CoreId, count: usize) {
+        self.outboxes.advance(to, count);
+    }
+
+    /// Does anything wait for a lane?
+    pub fn has_outgoing_frames(&self) -> bool {
+        !self.outboxes.are_empty()
+    }
+}

@@ -1,0 +1,441 @@
+//! The shard and its entry points.
+
+use base::{ConnectionId, CoreId, Random, Slab, Slot, Time};
+use session::{Alarm, Config, Connection, InfoLine, Peer, Reason, Statistics};
+use subjects::{Change, Index};
+
+use crate::effects::{Effects, Level, LogLine, Socket};
+use crate::frame;
+use crate::lame_duck::LameDuck;
+use crate::outbox::Outboxes;
+use crate::placement::Placement;
+use crate::publish::Scratch;
+use crate::subscribe::Reaping;
+use crate::timers::Timers;
+use crate::wires::Wires;
+
+/// Reading is paused because frames for another core wait.
+pub(crate) const PAUSED_BY_LANES: u8 = 1;
+/// Reading is paused because a subscriber is behind.
+pub(crate) const PAUSED_BY_STALL: u8 = 2;
+/// Reading is paused at a PING until the lanes have taken what came before it.
+pub(crate) const PAUSED_BY_BARRIER: u8 = 4;
+
+/// What one core owns.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) core: CoreId,
+    pub(crate) config: Config,
+    pub(crate) info: InfoLine,
+    pub(crate) now: Time,
+    pub(crate) random: Random,
+    pub(crate) index: Index,
+    pub(crate) wires: Wires,
+    pub(crate) outboxes: Outboxes,
+    pub(crate) timers: Timers,
+    pub(crate) effects: Effects,
+    pub(crate) placement: Placement,
+    pub(crate) reaping: Vec<Reaping>,
+    /// Connections whose reading is paused until the lanes have room.
+    pub(crate) lane_paused: Vec<(Slot, ConnectionId)>,
+    /// Connections whose PING waits until the lanes have taken what came before it.
+    pub(crate) at_barrier: Vec<(Slot, ConnectionId)>,
+    pub(crate) lame_duck: Option<LameDuck>,
+    pub(crate) scratch: Scratch,
+    /// Counts of connections that are gone.
+    past: Statistics,
+    pub(crate) slow_consumers: u64,
+    pub(crate) stale_connections: u64,
+}
+
+impl Shard {
+    /// The shard of `core` in a server of `cores`. `seed` is the server's secret seed, the same for
+    /// all its shards; what is random on one core alone is drawn from it and the core's number.
+    pub fn new(core: CoreId, cores: usize, seed: u64, config: Config, now: Time) -> Self {
+        assert!(core.index() < cores && cores <= base::limits::CORES_MAX);
+        let mut shard = Self {
+            core,
+            info: InfoLine::new(&config),
+            now,
+            random: Random::new(seed ^ u64::from(core.0).wrapping_mul(0xd134_2543_de82_ef95)),
+            index: Index::new(seed),
+            wires: Wires::default(),
+            outboxes: Outboxes::new(core, cores),
+            timers: Timers::default(),
+            effects: Effects::default(),
+            placement: Placement::new(cores),
+            reaping: Vec::new(),
+            lane_paused: Vec::new(),
+            at_barrier: Vec::new(),
+            lame_duck: None,
+            scratch: Scratch::default(),
+            past: Statistics::default(),
+            slow_consumers: 0,
+            stale_connections: 0,
+            config,
+        };
+        shard.wires.configure(&shard.config);
+        shard
+    }
+
+    /// A turn begins at `now`.
+    pub const fn begin_turn(&mut self, now: Time) {
+        self.now = now;
+    }
+
+    /// The next moment at which something is due without any input.
+    pub fn next_due(&self) -> Time {
+        let lame_duck = self.lame_duck.as_ref().map_or(Time::NEVER, LameDuck::next_due);
+        self.timers.next().min(lame_duck)
+    }
+
+    /// Ends a turn: does what is due, writes the PONGs that may go and lists what is to be done.
+    /// The caller has moved the outboxes before.
+    pub fn end_turn(&mut self, effects: &mut Effects) {
+        self.tick();
+        self.settle();
+        self.reap();
+        self.resume_barriers();
+        self.resume_lanes();
+        self.settle();
+        self.effects.flush.append(&mut self.wires.dirty);
+        for slot in &self.effects.flush {
+            self.wires.connections.get_mut(slot.0).outbound.listed = false;
+        }
+        self.wires.pressed = false;
+        self.effects.more = !self.reaping.is_empty();
+        effects.clear();
+        std::mem::swap(effects, &mut self.effects);
+    }
+
+    fn tick(&mut self) {
+        while let Some((at, slot, id)) = self.timers.pop_due(self.now) {
+            let connection = self.wires.get_mut(slot);
+            if connection.id == id && connection.liveness.armed == at {
+                connection.liveness.armed = Time::NEVER;
+                self.on_due(slot);
+                self.arm(slot);
+            }
+        }
+        self.tick_lame_duck();
+    }
+
+    fn on_due(&mut self, slot: Slot) {
+        let now = self.now;
+        let write_deadline = self.config.write_deadline;
+        let connection = self.wires.get_mut(slot);
+        let liveness = &mut connection.liveness;
+        if liveness.linger_due <= now {
+            liveness.linger_due = Time::NEVER;
+            self.effects.close.push(slot);
+        } else if liveness.auth_due <= now {
+            liveness.auth_due = Time::NEVER;
+            self.wires.write_error(slot, "Authentication Timeout");
+            self.log_for(Level::Debug, slot, "Authentication Timeout");
+            self.wires.end(slot, Reason::AuthenticationTimeout);
+        } else if connection.outbound.blocked_since.after(write_deadline) <= now {
+            let pending = connection.outbound.pending();
+            let text = format!(
+                "Slow Consumer Detected: WriteDeadline of {write_deadline:?} exceeded with 1 chunks \
+                 of {pending} total bytes."
+            );
+            self.log_for(Level::Info, slot, &text);
+            self.wires.end(slot, Reason::SlowConsumerWriteDeadline);
+        } else if liveness.stall_due <= now {
+            liveness.stall_due = Time::NEVER;
+            self.resume(slot, PAUSED_BY_STALL);
+        } else if liveness.ping_due <= now {
+            self.on_ping_due(slot);
+        }
+    }
+
+    fn on_ping_due(&mut self, slot: Slot) {
+        let connection = self.wires.connections.get_mut(slot.0);
+        let alarm = connection.liveness.on_ping_due(&self.config, self.now);
+        self.debug_for(slot, "Client Ping Timer");
+        match alarm {
+            Alarm::Quiet => {}
+            Alarm::Ping => {
+                self.trace_out(slot, "PING", b"");
+                self.wires.write(slot, b"PING\r\n");
+            }
+            Alarm::Stale => {
+                self.debug_for(slot, "Stale Client Connection - Closing");
+                self.wires.write_error(slot, "Stale Connection");
+                self.wires.end(slot, Reason::StaleConnection);
+            }
+        }
+    }
+
+    /// Makes sure that the connection is looked at when it is next due.
+    pub(crate) fn arm(&mut self, slot: Slot) {
+        let connection = self.wires.connections.get_mut(slot.0);
+        let due = connection.next_due(&self.config);
+        if due < connection.liveness.armed {
+            connection.liveness.armed = due;
+            self.timers.add(due, slot, connection.id);
+        }
+    }
+
+    /// Deals with connections that have come to their end since this was last asked.
+    pub(crate) fn settle(&mut self) {
+        while let Some(slot) = self.wires.ended.pop() {
+            self.end_connection(slot);
+        }
+    }
+
+    fn end_connection(&mut self, slot: Slot) {
+        let connection = self.wires.connections.get_mut(slot.0);
+        let reason = connection.closing.expect("only connections that end are settled");
+        connection.carry = Vec::new();
+        let ping_sent = connection.liveness.ping_sent;
+        let armed = connection.liveness.armed;
+        connection.liveness =
+            session::Liveness { ping_sent, armed, ..session::Liveness::default() };
+        if reason.flushes() {
+            let linger = self.now.after(base::limits::LINGER_MAX);
+            connection.liveness.linger_due = linger;
+            self.effects.shut.push(slot);
+            self.arm(slot);
+        } else {
+            connection.outbound.clear(&mut self.wires.pool);
+            self.effects.close.push(slot);
+        }
+        if reason.is_slow_consumer() {
+            self.slow_consumers += 1;
+        }
+        if reason == Reason::SlowConsumerPendingBytes {
+            let max_pending = self.config.max_pending;
+            let text = format!("Slow Consumer Detected: MaxPending of {max_pending} Exceeded");
+            self.log_for(Level::Info, slot, &text);
+        }
+        self.stale_connections += u64::from(reason == Reason::StaleConnection);
+        let text = format!("Client connection closed: {}", reason.text());
+        self.debug_for(slot, &text);
+        self.start_reaping(slot);
+    }
+
+    /// A connection that was opened with [`Effects::opened`] is closed and no more will be heard of
+    /// it: its slot is free for another once its subscriptions are gone.
+    pub fn closed(&mut self, slot: Slot) {
+        self.wires.end(slot, Reason::ClientClosed);
+        self.settle();
+        self.note_closed(slot);
+    }
+
+    /// Lets go of a connection that is closed and has no subscription left.
+    pub(crate) fn release(&mut self, slot: Slot) {
+        let mut connection: Connection = self.wires.connections.remove(slot.0);
+        connection.outbound.clear(&mut self.wires.pool);
+        self.past.add(&connection.statistics);
+        self.note_gone();
+    }
+
+    /// The peer closed its side, or the socket failed on reading.
+    pub fn input_ended(&mut self, slot: Slot, failed: bool) {
+        let connection = self.wires.get_mut(slot);
+        if connection.is_open() {
+            let reason = if failed { Reason::ReadError } else { Reason::ClientClosed };
+            self.wires.end(slot, reason);
+        } else {
+            // It was being waited for so that the peer could read its error.
+            connection.liveness.linger_due = Time::NEVER;
+            self.effects.close.push(slot);
+        }
+    }
+
+    /// The socket failed on writing.
+    pub fn output_failed(&mut self, slot: Slot) {
+        let connection = self.wires.connections.get_mut(slot.0);
+        connection.outbound.clear(&mut self.wires.pool);
+        if connection.is_open() {
+            self.wires.end(slot, Reason::WriteError);
+        } else {
+            self.effects.close.push(slot);
+        }
+    }
+
+    /// Bytes that wait to be written to a connection.
+    pub fn unsent(&self, slot: Slot) -> &[u8] {
+        self.wires.get(slot).outbound.unsent()
+    }
+
+    /// So many of them were written.
+    pub fn sent(&mut self, slot: Slot, count: usize) {
+        let connection = self.wires.connections.get_mut(slot.0);
+        connection.outbound.advance(count, &mut self.wires.pool);
+    }
+
+    /// The socket takes no more for now.
+    pub fn blocked(&mut self, slot: Slot) {
+        let now = self.now;
+        self.wires.get_mut(slot).outbound.block(now);
+        self.arm(slot);
+    }
+
+    /// Is reading from this connection paused?
+    pub fn is_paused(&self, slot: Slot) -> bool {
+        let connection = self.wires.get(slot);
+        connection.pauses != 0 && connection.is_open()
+    }
+
+    pub(crate) fn pause(&mut self, slot: Slot, why: u8) {
+        let connection = self.wires.get_mut(slot);
+        if connection.pauses == 0 {
+            self.effects.flow.push(slot);
+        }
+        self.wires.get_mut(slot).pauses |= why;
+    }
+
+    pub(crate) fn resume(&mut self, slot: Slot, why: u8) {
+        let connection = self.wires.get_mut(slot);
+        if connection.pauses == 0 {
+            return;
+        }
+        connection.pauses &= !why;
+        if connection.pauses == 0 {
+            self.effects.flow.push(slot);
+        }
+    }
+
+    fn resume_lanes(&mut self) {
+        if self.lane_paused.is_empty() || !self.outboxes.are_low() {
+            return;
+        }
+        for (slot, id) in std::mem::take(&mut self.lane_paused) {
+            if self.wires.get(slot).id == id {
+                self.resume(slot, PAUSED_BY_LANES);
+            }
+        }
+    }
+
+    /// Must bytes be written before any more input is handed in? The caller then flushes what
+    /// [`Shard::take_pressed`] names.
+    pub const fn is_pressed(&self) -> bool {
+        self.wires.pressed
+    }
+
+    /// Connections with much to write, for a flush in the middle of a turn.
+    pub fn take_pressed(&mut self, into: &mut Vec<Slot>) {
+        self.wires.pressed = false;
+        let connections: &mut Slab<Connection> = &mut self.wires.connections;
+        into.append(&mut self.wires.dirty);
+        for slot in into {
+            connections.get_mut(slot.0).outbound.listed = false;
+        }
+    }
+
+    fn resume_barriers(&mut self) {
+        if self.at_barrier.is_empty() {
+            return;
+        }
+        for (slot, id) in std::mem::take(&mut self.at_barrier) {
+            let connection = self.wires.get(slot);
+            if connection.id != id {
+                continue;
+            }
+            let positions = connection.barrier.as_deref();
+            if positions.is_none_or(|positions| self.outboxes.have_moved(positions)) {
+                self.resume(slot, PAUSED_BY_BARRIER);
+            } else {
+                self.at_barrier.push((slot, id));
+            }
+        }
+    }
+
+    /// Tells the other cores what they must know.
+    pub(crate) fn announce(&mut self, change: &Change) {
+        match change {
+            Change::None => {}
+            Change::Literal { hash, wanted } => {
+                self.outboxes.append_all(|out| frame::put_literal(out, *hash, *wanted));
+            }
+            Change::Pattern { pattern, queue, weight } => {
+                self.outboxes.append_all(|out| frame::put_pattern(out, pattern, queue, *weight));
+            }
+        }
+    }
+
+    /// Counts over all connections of this core, those that are gone included.
+    pub fn statistics(&self) -> Statistics {
+        let mut sum = self.past;
+        for (_, connection) in self.wires.connections.places() {
+            sum.add(&connection.statistics);
+        }
+        sum
+    }
+
+    /// Connections, subscriptions, and interest of other cores (literals, patterns) held here.
+    pub fn census(&self) -> (usize, usize, (usize, usize)) {
+        let connections = self.wires.connections.len();
+        (connections, self.index.subscriptions().len(), self.index.remote_interest())
+    }
+
+    /// Slow consumers and stale connections so far.
+    pub const fn troubles(&self) -> (u64, u64) {
+        (self.slow_consumers, self.stale_connections)
+    }
+
+    /// The configuration in force.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Puts another configuration in force. Connections learn of a new `max_payload`; those that
+    /// would not be let in any more are cut off, and so are the newest above a lower limit.
+    pub fn reconfigure(&mut self, config: Config) {
+        let old = std::mem::replace(&mut self.config, config);
+        self.info = InfoLine::new(&self.config);
+        self.wires.configure(&self.config);
+        for slot in self.open_slots() {
+            if old.auth != self.config.auth {
+                self.check_again(slot);
+            }
+            if old.max_payload != self.config.max_payload {
+                self.send_info(slot);
+            }
+            self.arm(slot);
+        }
+        self.settle();
+        self.evict_excess();
+    }
+
+    /// Ends every connection because the server stops.
+    pub fn stop(&mut self) {
+        for slot in self.open_slots() {
+            self.wires.end(slot, Reason::ServerShutdown);
+        }
+        self.settle();
+    }
+
+    pub(crate) fn open_slots(&self) -> Vec<Slot> {
+        let places = self.wires.connections.places();
+        places
+            .filter(|(_, connection)| connection.id.0 != 0 && connection.is_open())
+            .map(|(slot, _)| Slot(slot))
+            .collect()
+    }
+
+    /// Opens a connection on this core and greets it.
+    pub(crate) fn open(&mut self, socket: Socket, id: ConnectionId, peer: Peer) -> Slot {
+        assert_ne!(id.0, 0, "connections are counted from one");
+        let mut connection = Connection::new(id, peer);
+        connection.liveness.set_first_ping(&self.config, self.now, &mut self.random);
+        connection.liveness.last_input = self.now;
+        if self.config.auth != session::Auth::Open {
+            connection.awaits_connect = true;
+            connection.liveness.auth_due = self.now.after(self.config.auth_timeout);
+        }
+        let greeting = self.info.greeting(&connection, &self.config);
+        let slot = Slot(self.wires.connections.insert(connection));
+        self.effects.opened.push((slot, socket));
+        self.debug_for(slot, "Client connection created");
+        self.wires.write(slot, greeting.as_bytes());
+        self.arm(slot);
+        slot
+    }
+
+    pub(crate) fn log(&mut self, level: Level, text: String) {
+        self.effects.log.push(LogLine { level, text });
+    }
+}

@@ -1,0 +1,504 @@
+//! Start and stop: checks, listener, mesh, one pinned executor per core, signals.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+use base::CoreId;
+use base::limits::{CORES_MAX, LANE_BYTES};
+use glommio::{LocalExecutorBuilder, Placement};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
+use nkeys::{KeyPair, XKey};
+use shard::{Auth, Config};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
+
+use crate::config::{Authorization, Options, Port, reload};
+use crate::log::{self, Logger};
+use crate::process::{self, PortsFile};
+use crate::reactor::lanes::{End, Lanes, Waker};
+use crate::reactor::{self, Command, Parts, Report, ring};
+
+/// Memory that each executor registers for disk I/O. No disk I/O happens yet; the least that the
+/// library accepts keeps within the usual limit on locked memory.
+const IO_MEMORY_BYTES: usize = 64 * 1024;
+
+/// Starts the broker and runs it until it is told to stop.
+pub fn run(options: Options) -> ExitCode {
+    let logger = match log::start((&options).into()) {
+        Ok(logger) => logger,
+        Err(problem) => {
+            eprintln!("{}: {problem}", crate::cli::EXECUTABLE);
+            return ExitCode::FAILURE;
+        }
+    };
+    abort_on_panic(&logger);
+    let code = match Server::start(options, &logger) {
+        Ok(server) => server.run(),
+        Err(problem) => {
+            logger.fatal(problem);
+            ExitCode::FAILURE
+        }
+    };
+    logger.flush();
+    code
+}
+
+/// A broken invariant on one core stops the whole server: the others would wait for it for ever.
+fn abort_on_panic(logger: &Logger) {
+    let logger = logger.clone();
+    let logger = std::sync::Mutex::new(logger);
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        if let Ok(logger) = logger.try_lock() {
+            logger.fatal(panic);
+        }
+        std::process::abort();
+    }));
+}
+
+/// The boot thread's view of the running server.
+struct Server {
+    options: Options,
+    config: Config,
+    logger: Logger,
+    cores: Vec<Core>,
+    reports: mpsc::Receiver<Report>,
+    address: SocketAddr,
+    ports_file: Option<PortsFile>,
+    lame_duck: bool,
+}
+
+struct Core {
+    commands: mpsc::Sender<Command>,
+    waker: Waker,
+    thread: glommio::ExecutorJoinHandle<()>,
+}
+
+impl Server {
+    fn start(options: Options, logger: &Logger) -> Result<Self, String> {
+        check_machine()?;
+        raise_descriptor_limit();
+        let cpus = allowed_cpus()?;
+        let count = options.cores.map_or(cpus.len(), Into::into);
+        if count > CORES_MAX {
+            return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
+        }
+        let mut config = config_of(&options);
+        for (level, line) in process::banner(&options, &config.server_id, None) {
+            logger.line(level, line);
+        }
+        if let Some(path) = &options.pid_file {
+            process::write_pid_file(path)?;
+        }
+        let listener = listen(&options)?;
+        let address = listener.local_addr().map_err(|error| error.to_string())?;
+        config.port = address.port();
+        let (reports_in, reports) = mpsc::channel();
+        watch_signals(reports_in.clone())?;
+        let mut server = Self {
+            options,
+            config,
+            logger: logger.clone(),
+            cores: Vec::new(),
+            reports,
+            address,
+            ports_file: None,
+            lame_duck: false,
+        };
+        server.start_cores(count, &cpus, listener, &reports_in)?;
+        server.announce()?;
+        Ok(server)
+    }
+
+    fn start_cores(
+        &mut self,
+        count: usize,
+        cpus: &[usize],
+        listener: TcpListener,
+        reports: &mpsc::Sender<Report>,
+    ) -> Result<(), String> {
+        let seed = random_seed();
+        let started = Instant::now();
+        let mut listener = Some(listener);
+        for (number, lanes) in (0_u8..).zip(mesh(count)?) {
+            let (commands, commands_out) = mpsc::channel();
+            let waker = lanes.own.clone();
+            let parts = Parts {
+                core: CoreId(number),
+                cores: count,
+                seed,
+                config: self.config.clone(),
+                spin: self.options.spin.unwrap_or_default(),
+                listener: listener.take(),
+                lanes,
+                commands: commands_out,
+                reports: reports.clone(),
+                logger: self.logger.clone(),
+                started,
+            };
+            let cpu = cpus[usize::from(number) % cpus.len()];
+            let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+                .name(&format!("shard-{number}"))
+                .io_memory(IO_MEMORY_BYTES)
+                .spawn(move || async move { reactor::run(parts) })
+                .map_err(|error| format!("cannot start core {number}: {error}"))?;
+            self.cores.push(Core { commands, waker, thread });
+        }
+        for _ in 0..count {
+            match self.reports.recv() {
+                Ok(Report::Ready) => {}
+                Ok(Report::Failed(core, problem)) => {
+                    return Err(format!("core {} cannot start: {problem}", core.0));
+                }
+                other => return Err(format!("stopped while starting: {other:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self) -> Result<(), String> {
+        let host = &self.options.host;
+        let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let port = self.address.port();
+        self.logger.info(format_args!("Listening for client connections on {shown}:{port}"));
+        if let Some(directory) = &self.options.ports_file_dir {
+            self.ports_file = Some(PortsFile::write(directory, self.address)?);
+        }
+        self.logger.info("Server is ready");
+        Ok(())
+    }
+
+    fn run(mut self) -> ExitCode {
+        loop {
+            match self.reports.recv() {
+                Ok(Report::Signal(signal)) => {
+                    if self.on_signal(signal) {
+                        return self.stop(ExitCode::SUCCESS);
+                    }
+                }
+                Ok(Report::Drained) => return self.stop(ExitCode::SUCCESS),
+                Ok(Report::Failed(core, problem)) => {
+                    self.logger.fatal(format_args!("core {} failed: {problem}", core.0));
+                    return ExitCode::FAILURE;
+                }
+                Ok(Report::Ready | Report::Stopped) => {}
+                Err(mpsc::RecvError) => unreachable!("the signal thread holds the other end"),
+            }
+        }
+    }
+
+    /// Does what a signal asks for. True if that is to stop.
+    fn on_signal(&mut self, signal: i32) -> bool {
+        match signal {
+            SIGTERM if self.lame_duck => return false,
+            SIGINT | SIGTERM => {
+                self.logger.debug(format_args!("Trapped {:?} signal", name_of(signal)));
+                return true;
+            }
+            SIGUSR1 => self.logger.reopen(),
+            SIGUSR2 => {
+                self.lame_duck = true;
+                self.tell(|| Command::LameDuck);
+            }
+            SIGHUP => self.reload(),
+            _ => {}
+        }
+        false
+    }
+
+    fn reload(&mut self) {
+        let fresh = reload::read(&self.options)
+            .and_then(|options| reload::diff(&self.options, &options).map(|all| (options, all)));
+        match fresh {
+            Ok((options, changes)) => self.put_in_force(options, changes),
+            Err(problem) => {
+                self.logger.error(format_args!("Failed to reload server configuration: {problem}"));
+            }
+        }
+    }
+
+    fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
+        let fresh = config_of(&options);
+        let config = Config {
+            server_id: self.config.server_id.clone(),
+            server_name: self.config.server_name.clone(),
+            xkey: self.config.xkey.clone(),
+            port: if options.client_advertise.is_some() { fresh.port } else { self.config.port },
+            ..fresh
+        };
+        self.options = options;
+        for change in changes {
+            self.apply(&change);
+        }
+        self.tell(|| Command::Reconfigure(Box::new(config.clone())));
+        self.config = config;
+        self.logger.info(reload::summary(&self.options));
+    }
+
+    /// Applies what is not the cores' business, and logs the change.
+    fn apply(&mut self, change: &reload::Change) {
+        match change.kind {
+            reload::Kind::Log => {
+                let settings: log::Settings = (&self.options).into();
+                let levels = settings.levels;
+                self.logger.configure(settings);
+                self.logger.set_levels(levels);
+                self.tell(|| Command::SetLevels(levels));
+            }
+            reload::Kind::PidFile => {
+                if let Some(path) = &self.options.pid_file
+                    && let Err(problem) = process::write_pid_file(path)
+                {
+                    self.logger.error(problem);
+                }
+            }
+            reload::Kind::PortsFile => self.move_ports_file(),
+            _ => {}
+        }
+        if let Some(line) = &change.line {
+            self.logger.info(line);
+        }
+    }
+
+    fn move_ports_file(&mut self) {
+        if let Some(Err(problem)) = self.ports_file.take().map(PortsFile::remove) {
+            self.logger.error(problem);
+        }
+        if let Some(directory) = &self.options.ports_file_dir {
+            match PortsFile::write(directory, self.address) {
+                Ok(file) => self.ports_file = Some(file),
+                Err(problem) => self.logger.error(problem),
+            }
+        }
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for core in &self.cores {
+            // A core that has ended needs no telling.
+            let _ = core.commands.send(command());
+            core.waker.ring();
+        }
+    }
+
+    fn stop(mut self, code: ExitCode) -> ExitCode {
+        self.logger.info("Initiating Shutdown...");
+        self.tell(|| Command::Stop);
+        for core in self.cores.drain(..) {
+            if let Err(error) = core.thread.join() {
+                self.logger.error(error);
+            }
+        }
+        if let Some(Err(problem)) = self.ports_file.take().map(PortsFile::remove) {
+            self.logger.error(problem);
+        }
+        self.logger.info("Server Exiting..");
+        code
+    }
+}
+
+/// Is this a machine that the broker runs on? The error says what to change.
+fn check_machine() -> Result<(), String> {
+    ring::probe().map_err(|error| {
+        let remedy = match error.raw_os_error() {
+            Some(libc::ENOSYS) => {
+                "this kernel has no io_uring; Linux 6.1 or newer is needed"
+            }
+            Some(libc::EPERM | libc::EACCES) => {
+                "io_uring is forbidden: set sysctl kernel.io_uring_disabled=0, and allow the \
+                 io_uring_* system calls in the container's seccomp profile"
+            }
+            Some(libc::EINVAL) => {
+                "this kernel's io_uring is too old; Linux 6.1 or newer is needed"
+            }
+            Some(libc::ENOMEM) => {
+                "the limit on locked memory is too low: set LimitMEMLOCK=infinity, or ulimit -l \
+                 8192 or more"
+            }
+            _ => "check that io_uring is usable for this user",
+        };
+        format!("cannot use io_uring ({error}): {remedy}")
+    })?;
+    let (memlock, _) = getrlimit(Resource::RLIMIT_MEMLOCK).map_err(|error| error.to_string())?;
+    const MEMLOCK_LEAST: u64 = 512 * 1024;
+    if memlock < MEMLOCK_LEAST {
+        return Err(format!(
+            "the limit on locked memory is {memlock} bytes and at least {MEMLOCK_LEAST} are needed: \
+             set LimitMEMLOCK=infinity, or ulimit -l 8192 or more"
+        ));
+    }
+    Ok(())
+}
+
+/// As many descriptors as the process may have: each connection is one.
+fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Without the right to do so the limit stays as it is, and accepting reports when it is met.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+fn allowed_cpus() -> Result<Vec<usize>, String> {
+    let set = sched_getaffinity(Pid::from_raw(0)).map_err(|error| error.to_string())?;
+    Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
+}
+
+/// A seed that nobody can guess: the standard library keys its hasher from the system's randomness.
+fn random_seed() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+fn config_of(options: &Options) -> Config {
+    let server_id = KeyPair::new_server().public_key();
+    let (host, port) = advertised(options);
+    Config {
+        server_name: options.server_name.clone().unwrap_or_else(|| server_id.clone()),
+        server_id,
+        xkey: XKey::new().public_key(),
+        host,
+        port,
+        auth: match &options.authorization {
+            Authorization::Open => Auth::Open,
+            Authorization::Token(token) => Auth::Token(token.clone()),
+            Authorization::User { user, password } => {
+                Auth::User { name: user.clone(), password: password.clone() }
+            }
+        },
+        auth_timeout: options.auth_timeout,
+        headers: !options.no_header_support,
+        max_control_line: options.max_control_line,
+        max_payload: options.max_payload,
+        max_pending: options.max_pending,
+        max_connections: match options.max_connections {
+            0 => -1,
+            limit => i64::try_from(limit).unwrap_or(i64::MAX),
+        },
+        max_subscriptions: options.max_subscriptions.map_or(0, Into::into),
+        max_sub_tokens: options.max_subscription_tokens.map_or(0, |tokens| tokens.get().into()),
+        write_deadline: options.write_deadline,
+        ping_interval: options.ping_interval,
+        ping_max: options.ping_max,
+        no_fast_producer_stall: options.no_fast_producer_stall,
+        debug: options.debug,
+        trace: options.trace,
+        max_traced_message: options.max_traced_msg_len.map_or(0, Into::into),
+        trace_headers: options.trace_headers,
+        lame_duck_duration: options.lame_duck_duration,
+        lame_duck_grace: options.lame_duck_grace_period,
+        ..Config::default()
+    }
+}
+
+/// The address that INFO names.
+fn advertised(options: &Options) -> (String, u16) {
+    let port = match options.port {
+        Port::Fixed(port) => port,
+        Port::Random => 0,
+    };
+    let Some(advertise) = &options.client_advertise else {
+        return (options.host.clone(), port);
+    };
+    match advertise.rsplit_once(':') {
+        Some((host, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            (host.to_owned(), digits.parse().unwrap_or(port))
+        }
+        _ => (advertise.clone(), port),
+    }
+}
+
+fn watch_signals(reports: mpsc::Sender<Report>) -> Result<(), String> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])
+        .map_err(|error| format!("cannot watch signals: {error}"))?;
+    let watch = move || {
+        for signal in &mut signals {
+            if reports.send(Report::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(watch)
+        .map_err(|error| format!("cannot watch signals: {error}"))?;
+    Ok(())
+}
+
+const fn name_of(signal: i32) -> &'static str {
+    if signal == SIGINT { "interrupt" } else { "terminated" }
+}
+
+/// A lane each way between any two cores.
+fn mesh(count: usize) -> Result<Vec<Lanes>, String> {
+    let wakers = (0..count)
+        .map(|_| {
+            let descriptor = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
+                .map_err(|error| format!("cannot make an eventfd: {error}"))?;
+            Ok(Waker { bell: mesh::bell(), descriptor: Arc::new(descriptor) })
+        })
+        .collect::<Result<Vec<_>, String>>()?;
+    let mut ends: Vec<Vec<End>> = (0..count).map(|_| Vec::new()).collect();
+    for a in 0..count {
+        for b in a + 1..count {
+            let (to_b, from_a) = mesh::lane(LANE_BYTES);
+            let (to_a, from_b) = mesh::lane(LANE_BYTES);
+            let core = |number: usize| CoreId(number as u8);
+            let waker = |number: usize| wakers[number].clone();
+            ends[a].push(End { core: core(b), to: to_b, from: from_b, waker: waker(b) });
+            ends[b].push(End { core: core(a), to: to_a, from: from_a, waker: waker(a) });
+        }
+    }
+    Ok(wakers.into_iter().zip(ends).map(|(own, ends)| Lanes::new(own, ends)).collect())
+}
+
+/// The listening socket. An address that names no interface takes IPv4 and IPv6 alike.
+fn listen(options: &Options) -> Result<TcpListener, String> {
+    use nix::sys::socket::{
+        self, AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, sockopt,
+    };
+    use std::net::ToSocketAddrs as _;
+    use std::os::fd::AsRawFd as _;
+
+    let port = match options.port {
+        Port::Fixed(port) => port,
+        Port::Random => 0,
+    };
+    let host = match options.host.as_str() {
+        "0.0.0.0" | "" => "::",
+        host => host,
+    };
+    let shown = format!("{}:{port}", options.host);
+    let fail = |error: &dyn std::fmt::Display| {
+        format!("Error listening on port: {shown}, \"{error}\"")
+    };
+    let open = |address: SocketAddr| -> nix::Result<TcpListener> {
+        let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket::socket(family, SockType::Stream, flags, SockProtocol::Tcp)?;
+        socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+        // Accepted sockets inherit it.
+        socket::setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
+        if address.is_ipv6() {
+            socket::setsockopt(&socket, sockopt::Ipv6V6Only, &!address.ip().is_unspecified())?;
+        }
+        socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+        socket::listen(&socket, Backlog::MAXALLOWABLE)?;
+        Ok(socket.into())
+    };
+    let resolve = |host: &str| (host, port).to_socket_addrs().map_err(|error| fail(&error));
+    let first = |host: &str| resolve(host)?.next().ok_or_else(|| fail(&"no such host"));
+    match open(first(host)?) {
+        // A machine without IPv6.
+        Err(nix::errno::Errno::EAFNOSUPPORT) if host == "::" => {
+            open(first("0.0.0.0")?).map_err(|error| fail(&error.desc()))
+        }
+        Err(error) => Err(fail(&format!("listen tcp {shown}: bind: {}", error.desc().to_lowercase()))),
+        Ok(listener) => Ok(listener),
+    }
+}

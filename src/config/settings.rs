@@ -1,0 +1,336 @@
+//! What one source says, before defaults: the command line and the file each give a [`Settings`].
+//!
+//! A field is `None` where the source is silent, so laying one over the other is field by field, at
+//! start and at every reload alike. Values are as written (`port: -1`); [`Settings::resolve`] turns
+//! the result into [`Options`], in which only valid combinations exist.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU8, NonZeroUsize};
+use std::time::Duration;
+
+use super::options::{Authorization, LogTime, Options, Port};
+use crate::notation::{duration_text, format_duration, join_host_port, split_host_port};
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
+        /// One source's word on every option; durations in nanoseconds.
+        #[derive(Debug, Clone, Default, PartialEq)]
+        pub struct Settings {
+            $($(#[$doc])* pub(crate) $name: Option<$type>,)*
+            /// Features asked for that this version does not have.
+            pub(crate) missing_features: Vec<String>,
+        }
+
+        impl Settings {
+            /// `self` where it speaks, `below` elsewhere.
+            #[must_use]
+            pub(crate) fn over(self, mut below: Self) -> Self {
+                below.missing_features.extend(self.missing_features);
+                Self {
+                    $($name: self.$name.or(below.$name),)*
+                    missing_features: below.missing_features,
+                }
+            }
+        }
+    };
+}
+
+settings! {
+    server_name: String,
+    host: String,
+    port: i64,
+    client_advertise: String,
+    debug: bool,
+    trace: bool,
+    trace_verbose: bool,
+    trace_headers: bool,
+    logtime: bool,
+    logtime_utc: bool,
+    log_file: String,
+    log_size_limit: i64,
+    log_max_num: i64,
+    pid_file: String,
+    ports_file_dir: String,
+    max_connections: i64,
+    max_subscriptions: i64,
+    max_subscription_tokens: u8,
+    max_control_line: i64,
+    max_payload: i64,
+    max_pending: i64,
+    max_traced_msg_len: i64,
+    write_deadline: i64,
+    ping_interval: i64,
+    ping_max: i64,
+    lame_duck_duration: i64,
+    lame_duck_grace_period: i64,
+    no_header_support: bool,
+    no_fast_producer_stall: bool,
+    username: String,
+    password: String,
+    token: String,
+    auth_timeout_s: f64,
+    connect_error_reports: i64,
+    reconnect_error_reports: i64,
+    tags: Vec<String>,
+    metadata: BTreeMap<String, String>,
+    /// Our own: how many cores to use.
+    cores: NonZeroUsize,
+    /// Our own: how long a core looks for work before it sleeps.
+    spin: Duration,
+}
+
+/// Defaults, each as in the reference.
+mod default {
+    use std::time::Duration;
+
+    pub(super) const HOST: &str = "0.0.0.0";
+    pub(super) const PORT: u16 = 4222;
+    pub(super) const MAX_CONNECTIONS: usize = 64 * 1024;
+    pub(super) const MAX_CONTROL_LINE: i64 = 4096;
+    pub(super) const MAX_PAYLOAD: i64 = 1024 * 1024;
+    pub(super) const MAX_PENDING: i64 = 64 * 1024 * 1024;
+    pub(super) const PING_INTERVAL: Duration = Duration::from_mins(2);
+    pub(super) const PING_MAX: u32 = 2;
+    pub(super) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+    pub(super) const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
+    pub(super) const LAME_DUCK_DURATION: Duration = Duration::from_mins(2);
+    pub(super) const LAME_DUCK_GRACE_PERIOD: Duration = Duration::from_secs(10);
+    pub(super) const CONNECT_ERROR_REPORTS: i64 = 3600;
+    pub(super) const RECONNECT_ERROR_REPORTS: i64 = 1;
+}
+
+impl Settings {
+    /// Fills in the defaults and checks what only the whole can tell; the error is what the user
+    /// reads behind `<exe>: `.
+    pub(crate) fn resolve(self) -> Result<Options, String> {
+        let (max_control_line, max_payload, max_pending) = self.message_limits()?;
+        let (lame_duck_duration, lame_duck_grace_period) = self.lame_duck()?;
+        let server_name = text(self.server_name.clone());
+        if server_name.as_ref().is_some_and(|name| name.contains(' ')) {
+            return Err("server name cannot contain spaces".to_owned());
+        }
+        let client_advertise = text(self.client_advertise.clone());
+        if let Some(address) = &client_advertise {
+            check_advertise(address)?;
+        }
+        if let Some(feature) = joined(&self.missing_features) {
+            return Err(format!("not yet supported: {feature}"));
+        }
+        Ok(Options {
+            config_file: None,
+            config_digest: None,
+            server_name,
+            host: self.host(),
+            port: self.port()?,
+            client_advertise,
+            debug: self.debug.unwrap_or(false),
+            trace: self.trace.unwrap_or(false),
+            trace_verbose: self.trace_verbose.unwrap_or(false),
+            trace_headers: self.trace_headers.unwrap_or(false),
+            log_time: self.log_time(),
+            log_file: text(self.log_file.clone()).map(Into::into),
+            log_size_limit: positive(self.log_size_limit),
+            log_max_files: positive(self.log_max_num),
+            pid_file: text(self.pid_file.clone()).map(Into::into),
+            ports_file_dir: text(self.ports_file_dir.clone()).map(Into::into),
+            max_connections: max_connections(self.max_connections),
+            max_subscriptions: positive(self.max_subscriptions),
+            max_subscription_tokens: self.max_subscription_tokens.and_then(NonZeroU8::new),
+            max_control_line,
+            max_payload,
+            max_pending,
+            max_traced_msg_len: positive(self.max_traced_msg_len),
+            write_deadline: span(
+                "write_deadline",
+                self.write_deadline,
+                default::WRITE_DEADLINE,
+            )?,
+            ping_interval: span("ping_interval", self.ping_interval, default::PING_INTERVAL)?,
+            ping_max: count(self.ping_max, default::PING_MAX),
+            lame_duck_duration,
+            lame_duck_grace_period,
+            no_header_support: self.no_header_support.unwrap_or(false),
+            no_fast_producer_stall: self.no_fast_producer_stall.unwrap_or(false),
+            authorization: self.authorization()?,
+            auth_timeout: self.auth_timeout()?,
+            connect_error_reports: nonzero(
+                self.connect_error_reports,
+                default::CONNECT_ERROR_REPORTS,
+            ),
+            reconnect_error_reports: nonzero(
+                self.reconnect_error_reports,
+                default::RECONNECT_ERROR_REPORTS,
+            ),
+            tags: self.tags.clone().unwrap_or_default(),
+            metadata: self.metadata.clone().unwrap_or_default(),
+            cores: self.cores,
+            spin: self.spin,
+            command_line: Self::default(),
+        })
+    }
+
+    fn host(&self) -> String {
+        text(self.host.clone()).unwrap_or_else(|| default::HOST.to_owned())
+    }
+
+    fn port(&self) -> Result<Port, String> {
+        match self.port {
+            None | Some(0) => Ok(Port::Fixed(default::PORT)),
+            Some(-1) => Ok(Port::Random),
+            Some(number) => u16::try_from(number).map(Port::Fixed).map_err(|_| {
+                let address = join_host_port(&self.host(), number);
+                let reason = format!("listen tcp: address {number}: invalid port");
+                format!("Error listening on port: {address}, \"{reason}\"")
+            }),
+        }
+    }
+
+    fn log_time(&self) -> LogTime {
+        match (
+            self.logtime.unwrap_or(true),
+            self.logtime_utc.unwrap_or(false),
+        ) {
+            (false, _) => LogTime::None,
+            (true, false) => LogTime::Local,
+            (true, true) => LogTime::Utc,
+        }
+    }
+
+    /// A token wins over a user, and a password alone protects nothing: both as in the reference.
+    fn authorization(&self) -> Result<Authorization, String> {
+        let secret = |value: &Option<String>| value.clone().filter(|secret| !secret.is_empty());
+        let hashed = |value: &str| value.starts_with("$2");
+        if let Some(token) = secret(&self.token) {
+            if hashed(&token) {
+                return Err("not yet supported: bcrypt token".to_owned());
+            }
+            return Ok(Authorization::Token(token));
+        }
+        let Some(user) = secret(&self.username) else {
+            return Ok(Authorization::Open);
+        };
+        let password = self.password.clone().unwrap_or_default();
+        if hashed(&password) {
+            return Err("not yet supported: bcrypt password".to_owned());
+        }
+        Ok(Authorization::User { user, password })
+    }
+
+    fn auth_timeout(&self) -> Result<Duration, String> {
+        match self.auth_timeout_s {
+            None | Some(0.0) => Ok(default::AUTH_TIMEOUT),
+            Some(seconds) => Duration::try_from_secs_f64(seconds)
+                .map_err(|_| format!("invalid authorization timeout of {seconds} seconds")),
+        }
+    }
+
+    fn message_limits(&self) -> Result<(usize, usize, usize), String> {
+        let max_control_line = nonzero(self.max_control_line, default::MAX_CONTROL_LINE);
+        let max_payload = nonzero(self.max_payload, default::MAX_PAYLOAD);
+        let max_pending = nonzero(self.max_pending, default::MAX_PENDING);
+        if max_payload > max_pending {
+            return Err(format!(
+                "max_payload ({max_payload}) cannot be higher than max_pending ({max_pending})"
+            ));
+        }
+        let max_control_line = usize::try_from(max_control_line)
+            .map_err(|_| format!("max_control_line ({max_control_line}) cannot be negative"))?;
+        let max_pending = usize::try_from(max_pending)
+            .map_err(|_| format!("max_pending ({max_pending}) cannot be negative"))?;
+        // Below zero means no limit in the reference; here it is what a connection can buffer.
+        let max_payload = usize::try_from(max_payload).unwrap_or(max_pending);
+        Ok((max_control_line, max_payload, max_pending))
+    }
+
+    fn lame_duck(&self) -> Result<(Duration, Duration), String> {
+        let duration = span(
+            "lame_duck_duration",
+            self.lame_duck_duration,
+            default::LAME_DUCK_DURATION,
+        )?;
+        let grace = span(
+            "lame_duck_grace_period",
+            self.lame_duck_grace_period,
+            default::LAME_DUCK_GRACE_PERIOD,
+        )?;
+        if grace >= duration {
+            return Err(format!(
+                "lame duck grace period ({}) should be strictly lower than lame duck duration ({})",
+                duration_text(grace),
+                duration_text(duration)
+            ));
+        }
+        Ok((duration, grace))
+    }
+}
+
+/// Each feature once, in order of appearance.
+fn joined(features: &[String]) -> Option<String> {
+    let mut unique: Vec<&str> = Vec::new();
+    for feature in features {
+        if !unique.contains(&feature.as_str()) {
+            unique.push(feature);
+        }
+    }
+    (!unique.is_empty()).then(|| unique.join(", "))
+}
+
+fn check_advertise(address: &str) -> Result<(), String> {
+    let problem = |reason: String| {
+        format!("Error setting server INFO with ClientAdvertise value of {address}, err={reason}")
+    };
+    // A missing port is filled in with the client port.
+    let with_port = format!("{address}:0");
+    let (_, port) = match split_host_port(address) {
+        Err(reason) if reason.contains("missing port") => split_host_port(&with_port),
+        split => split,
+    }
+    .map_err(problem)?;
+    let port = port.trim();
+    match port.parse::<i64>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(problem(format!(
+            "strconv.Atoi: parsing \"{port}\": invalid syntax"
+        ))),
+    }
+}
+
+/// An empty text is as good as none.
+fn text(value: Option<String>) -> Option<String> {
+    value.filter(|text| !text.is_empty())
+}
+
+/// Zero stands for the default, as nearly everywhere in the reference.
+fn nonzero(value: Option<i64>, default: i64) -> i64 {
+    value.filter(|number| *number != 0).unwrap_or(default)
+}
+
+fn count(value: Option<i64>, default: u32) -> u32 {
+    match value {
+        None | Some(0) => default,
+        Some(number) => u32::try_from(number.max(0)).unwrap_or(u32::MAX),
+    }
+}
+
+/// A limit that is off unless it is above zero.
+fn positive(value: Option<i64>) -> Option<NonZeroUsize> {
+    value
+        .and_then(|number| usize::try_from(number).ok())
+        .and_then(NonZeroUsize::new)
+}
+
+/// Written as zero or less, nobody may connect; that is the one limit where zero is not the default.
+fn max_connections(value: Option<i64>) -> usize {
+    value.map_or(default::MAX_CONNECTIONS, |number| {
+        usize::try_from(number).unwrap_or(0)
+    })
+}
+
+fn span(name: &str, nanoseconds: Option<i64>, default: Duration) -> Result<Duration, String> {
+    match nanoseconds {
+        None | Some(0) => Ok(default),
+        Some(value) => u64::try_from(value)
+            .map(Duration::from_nanos)
+            .map_err(|_| format!("invalid {name} of {}", format_duration(value))),
+    }
+}

@@ -1,0 +1,12 @@
+//! The broker's acting side: command line, configuration, log and process files.
+//!
+//! A library beside the binary so that fuzz targets and tests reach the same code that `main` runs.
+
+pub mod bench;
+pub mod boot;
+pub mod cli;
+pub mod config;
+pub mod log;
+pub mod notation;
+pub mod process;
+pub mod reactor;

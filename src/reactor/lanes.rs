@@ -1,0 +1,83 @@
+//! This core's ends of the lanes to and from every other core, and the bells at both.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::Arc;
+
+use base::CoreId;
+use mesh::{Bell, Receiver, Sender};
+use nix::sys::eventfd::EventFd;
+use shard::Shard;
+
+/// What is needed to wake a core.
+#[derive(Clone)]
+pub(crate) struct Waker {
+    pub(crate) bell: Bell,
+    /// Shared by number with every core that may ring; closed with the last.
+    pub(crate) descriptor: Arc<EventFd>,
+}
+
+impl Waker {
+    pub(crate) fn ring(&self) {
+        // The counter cannot overflow in this universe, and a bell has no other way to fail.
+        let _ = self.descriptor.write(1);
+    }
+}
+
+/// One core's ends.
+pub(crate) struct Lanes {
+    pub(crate) own: Waker,
+    ends: Vec<End>,
+}
+
+/// The two lanes between this core and another.
+pub(crate) struct End {
+    pub(crate) core: CoreId,
+    pub(crate) to: Sender,
+    pub(crate) from: Receiver,
+    pub(crate) waker: Waker,
+}
+
+impl Lanes {
+    pub(crate) const fn new(own: Waker, ends: Vec<End>) -> Self {
+        Self { own, ends }
+    }
+
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.own.descriptor.as_fd()
+    }
+
+    /// Hands everything to the shard that the lanes held when this was called.
+    pub(crate) fn accept(&mut self, shard: &mut Shard) {
+        for end in &mut self.ends {
+            end.from.refresh();
+            while !end.from.is_empty() {
+                let bytes = end.from.readable();
+                shard.accept_frames(end.core, bytes);
+                let count = bytes.len();
+                end.from.consume(count);
+            }
+        }
+    }
+
+    /// Moves what waits in the shard's outboxes as far as there is room, and wakes who sleeps.
+    pub(crate) fn send(&mut self, shard: &mut Shard) {
+        for end in &mut self.ends {
+            let bytes = shard.outbox(end.core);
+            if bytes.is_empty() {
+                continue;
+            }
+            let count = end.to.send(bytes);
+            if count > 0 {
+                shard.moved(end.core, count);
+            }
+            if end.waker.bell.must_ring() {
+                end.waker.ring();
+            }
+        }
+    }
+
+    /// Does any lane hold something?
+    pub(crate) fn hold_something(&mut self) -> bool {
+        self.ends.iter_mut().any(|end| end.from.refresh() > 0)
+    }
+}

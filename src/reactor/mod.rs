@@ -1,0 +1,529 @@
+//! One core's turn: completions in, effects out.
+//!
+//! # Order of a turn
+//! 1. Completions are collected from the ring.
+//! 2. What the lanes hold is handed to the shard *before* what was collected: whoever sent input
+//!    because of something another core did finds it done (docs/decisions/flush-barrier.md).
+//! 3. Input is handed to the shard.
+//! 4. Frames for other cores are moved to the lanes *before* anything is written to a socket.
+//! 5. The turn's effects are carried out.
+//! 6. If nothing is left to do, the core spins for a bounded time and then sleeps in the ring.
+//!
+//! # glommio
+//! The turn runs as the main task of a glommio executor, which pins the thread and will carry disk
+//! I/O. As long as no disk operation is under way the core sleeps in its own ring: one system call,
+//! where parking through glommio makes about five.
+
+pub(crate) mod lanes;
+mod links;
+pub(crate) mod ring;
+
+use std::collections::VecDeque;
+use std::net::{Shutdown, TcpListener};
+use std::os::fd::AsFd as _;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use base::{CoreId, Duration, Slot, Time};
+use nix::sys::socket::{SockaddrStorage, getpeername};
+use shard::{Config, Effects, Peer, Shard, Socket};
+
+use crate::log::{self, Logger};
+use lanes::Lanes;
+use links::{Link, Links, Written};
+use ring::{Event, Kind, Ring};
+
+/// Buffers that the kernel may fill before the broker has looked at them. Together they bound the
+/// input of one turn: 32 times 64 KiB, well under a millisecond of work and within the second-level
+/// cache.
+const RECEIVE_BUFFERS: u16 = 32;
+const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+/// How long to wait before accepting again after that failed, for want of descriptors say.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long to wait for a lane that is full.
+const LANE_RETRY: Duration = Duration::from_micros(20);
+/// How long a stop waits for peers to take what was written to them.
+const STOP_WAIT: Duration = Duration::from_millis(500);
+
+/// What the boot thread tells a core.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Close everything and end.
+    Stop,
+    /// Go into lame duck mode.
+    LameDuck,
+    /// Put another configuration in force.
+    Reconfigure(Box<Config>),
+    /// Log at other levels.
+    SetLevels(log::Levels),
+}
+
+/// What a core, or the signal thread, tells the boot thread.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// The core runs.
+    Ready,
+    /// The core could not start.
+    Failed(CoreId, String),
+    /// The last connection of a lame duck is gone.
+    Drained,
+    /// The core has ended.
+    Stopped,
+    /// A signal came.
+    Signal(i32),
+}
+
+/// What a core is started with.
+pub(crate) struct Parts {
+    pub(crate) core: CoreId,
+    pub(crate) cores: usize,
+    pub(crate) seed: u64,
+    pub(crate) config: Config,
+    pub(crate) spin: Duration,
+    pub(crate) listener: Option<TcpListener>,
+    pub(crate) lanes: Lanes,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) reports: mpsc::Sender<Report>,
+    pub(crate) logger: Logger,
+    pub(crate) started: Instant,
+}
+
+/// Runs a core until it is told to stop.
+pub(crate) fn run(parts: Parts) {
+    let (core, reports) = (parts.core, parts.reports.clone());
+    // The boot thread holds the other end for as long as the process lives.
+    let report = |report| drop(reports.send(report));
+    match Reactor::new(parts) {
+        Ok(mut reactor) => {
+            report(Report::Ready);
+            match reactor.run() {
+                Ok(()) => report(Report::Stopped),
+                Err(error) => report(Report::Failed(core, error.to_string())),
+            }
+        }
+        Err(error) => report(Report::Failed(core, error.to_string())),
+    }
+}
+
+struct Reactor {
+    desk: Desk,
+    ring: Ring,
+    events: Vec<Event>,
+    effects: Effects,
+    listener: Option<TcpListener>,
+    accept_again: Time,
+    commands: mpsc::Receiver<Command>,
+    reports: mpsc::Sender<Report>,
+    logger: Logger,
+    started: Instant,
+    spin: Duration,
+    stopping: Option<Time>,
+    /// Is there something to do although nothing came in?
+    again: bool,
+}
+
+/// The shard and its sockets: what input and output work on while the ring lends a buffer.
+struct Desk {
+    shard: Shard,
+    links: Links,
+    lanes: Lanes,
+    pressed: Vec<Slot>,
+    /// Connections whose socket takes no more for now.
+    blocked: Vec<Slot>,
+    /// Connections whose reading goes on after a pause.
+    resumed: VecDeque<Slot>,
+}
+
+impl Desk {
+    /// Hands input to the shard, and writes in between when much has come together.
+    fn feed(&mut self, slot: Slot, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.shard.is_paused(slot) {
+                self.links.get_mut(slot).backlog.extend_from_slice(bytes);
+                return;
+            }
+            let taken = self.shard.receive(slot, bytes);
+            bytes = &bytes[taken..];
+            if taken > 0 && bytes.is_empty() && !self.shard.is_pressed() {
+                return;
+            }
+            self.lanes.send(&mut self.shard);
+            if self.shard.is_pressed() {
+                let mut pressed = std::mem::take(&mut self.pressed);
+                self.shard.take_pressed(&mut pressed);
+                for slot in pressed.drain(..) {
+                    self.flush(slot);
+                }
+                self.pressed = pressed;
+            }
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    fn flush(&mut self, slot: Slot) {
+        let link = self.links.get_mut(slot);
+        if !link.is_in_use() || link.closing || link.polling {
+            return;
+        }
+        loop {
+            let bytes = self.shard.unsent(slot);
+            if bytes.is_empty() {
+                break;
+            }
+            match link.write(bytes) {
+                Written::Bytes(count) => self.shard.sent(slot, count),
+                Written::WouldBlock => {
+                    self.shard.blocked(slot);
+                    self.blocked.push(slot);
+                    return;
+                }
+                Written::Failed => {
+                    self.shard.output_failed(slot);
+                    return;
+                }
+            }
+        }
+        if link.shut_when_written {
+            link.shut_when_written = false;
+            link.shut(Shutdown::Write);
+        }
+    }
+
+    /// The end of a connection's input, unless earlier input still waits.
+    fn end_input(&mut self, slot: Slot, failed: bool) {
+        let link = self.links.get_mut(slot);
+        if link.backlog.is_empty() {
+            self.shard.input_ended(slot, failed);
+        } else {
+            link.ended = Some(failed);
+        }
+    }
+}
+
+impl Reactor {
+    fn new(parts: Parts) -> std::io::Result<Self> {
+        let now = Time(1).after(parts.started.elapsed());
+        let mut ring = Ring::new(RECEIVE_BUFFERS, RECEIVE_BUFFER_BYTES)?;
+        ring.listen_for_bell(parts.lanes.descriptor());
+        if let Some(listener) = &parts.listener {
+            ring.accept(listener.as_fd());
+        }
+        let shard = Shard::new(parts.core, parts.cores, parts.seed, parts.config, now);
+        Ok(Self {
+            desk: Desk {
+                shard,
+                links: Links::default(),
+                lanes: parts.lanes,
+                pressed: Vec::new(),
+                blocked: Vec::new(),
+                resumed: VecDeque::new(),
+            },
+            ring,
+            events: Vec::new(),
+            effects: Effects::default(),
+            listener: parts.listener,
+            accept_again: Time::NEVER,
+            commands: parts.commands,
+            reports: parts.reports,
+            logger: parts.logger,
+            started: parts.started,
+            spin: parts.spin,
+            stopping: None,
+            again: false,
+        })
+    }
+
+    fn now(&self) -> Time {
+        Time(1).after(self.started.elapsed())
+    }
+
+    fn run(&mut self) -> std::io::Result<()> {
+        loop {
+            self.rest()?;
+            let now = self.now();
+            self.desk.shard.begin_turn(now);
+            self.ring.collect(&mut self.events);
+            self.desk.lanes.accept(&mut self.desk.shard);
+            self.take_up_resumed();
+            self.take_events();
+            if now >= self.accept_again {
+                self.accept_again = Time::NEVER;
+                self.arm_accept();
+            }
+            self.desk.lanes.send(&mut self.desk.shard);
+            self.desk.shard.end_turn(&mut self.effects);
+            self.carry_out();
+            if let Some(deadline) = self.stopping
+                && (self.desk.links.are_empty() || now >= deadline)
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Submits, and sleeps if there is nothing to do.
+    fn rest(&mut self) -> std::io::Result<()> {
+        let again = std::mem::take(&mut self.again) || !self.desk.resumed.is_empty();
+        if again {
+            return self.ring.enter(None);
+        }
+        if self.desk.shard.has_outgoing_frames() {
+            return self.ring.enter(Some(LANE_RETRY));
+        }
+        if !self.spin.is_zero() && self.spin_for_work()? {
+            return Ok(());
+        }
+        self.desk.lanes.own.bell.lie_down();
+        if self.desk.lanes.hold_something() {
+            self.desk.lanes.own.bell.get_up();
+            return self.ring.enter(None);
+        }
+        let due = self.desk.shard.next_due().min(self.accept_again);
+        let due = self.stopping.map_or(due, |deadline| due.min(deadline));
+        let wait = if due == Time::NEVER { Duration::MAX } else { due.since(self.now()) };
+        let slept = self.ring.enter(Some(wait));
+        self.desk.lanes.own.bell.get_up();
+        slept
+    }
+
+    /// Looks for work without sleeping. True if there is some.
+    fn spin_for_work(&mut self) -> std::io::Result<bool> {
+        let until = Instant::now() + self.spin;
+        loop {
+            self.ring.enter(None)?;
+            if self.ring.has_completions() || self.desk.lanes.hold_something() {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn take_events(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            match event.kind {
+                Kind::Accept => self.on_accept(&event),
+                Kind::Receive => self.on_receive(&event),
+                Kind::Writable => self.on_writable(event.slot),
+                Kind::Bell => self.on_bell(event.more),
+                Kind::Cancel => {}
+            }
+        }
+        self.events = events;
+    }
+
+    fn on_accept(&mut self, event: &Event) {
+        match event.error() {
+            None => {
+                let peer = peer_of(event.result);
+                self.desk.shard.accepted(Socket(event.result), peer);
+            }
+            Some(error) if error.raw_os_error() != Some(libc::ECANCELED) => {
+                self.logger.error(format_args!("Temporary Client Accept Error ({error})"));
+            }
+            Some(_) => {}
+        }
+        if !event.more && self.listener.is_some() {
+            self.accept_again = self.now().after(ACCEPT_RETRY);
+        }
+    }
+
+    fn arm_accept(&mut self) {
+        if let Some(listener) = &self.listener {
+            self.ring.accept(listener.as_fd());
+        }
+    }
+
+    fn on_receive(&mut self, event: &Event) {
+        let slot = event.slot;
+        if !event.more {
+            self.desk.links.get_mut(slot).receiving = false;
+        }
+        if let Some(id) = event.buffer {
+            let count = event.result.max(0) as usize;
+            if !self.desk.links.get(slot).closing {
+                self.desk.feed(slot, self.ring.buffer(id, count));
+            }
+            self.ring.recycle(id);
+        }
+        if self.desk.links.get(slot).closing {
+            self.finish_close(slot);
+            return;
+        }
+        match event.result {
+            0 => self.desk.end_input(slot, false),
+            result if result > 0 || result == -libc::ENOBUFS || result == -libc::ECANCELED => {
+                if !event.more {
+                    self.receive(slot);
+                }
+            }
+            _ => self.desk.end_input(slot, true),
+        }
+    }
+
+    /// Goes on reading, unless that is paused.
+    fn receive(&mut self, slot: Slot) {
+        if self.desk.shard.is_paused(slot) {
+            return;
+        }
+        let link = self.desk.links.get_mut(slot);
+        if link.receiving || link.closing || link.ended.is_some() {
+            return;
+        }
+        link.receiving = true;
+        self.ring.receive(link.socket(), slot);
+        self.again = true;
+    }
+
+    fn on_writable(&mut self, slot: Slot) {
+        let link = self.desk.links.get_mut(slot);
+        link.polling = false;
+        if link.closing {
+            self.finish_close(slot);
+        } else {
+            self.desk.flush(slot);
+        }
+    }
+
+    fn on_bell(&mut self, armed: bool) {
+        if !armed {
+            self.ring.listen_for_bell(self.desk.lanes.descriptor());
+        }
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Stop => {
+                    self.stop_accepting();
+                    self.desk.shard.stop();
+                    self.stopping = Some(self.now().after(STOP_WAIT));
+                    self.again = true;
+                }
+                Command::LameDuck => self.desk.shard.enter_lame_duck(),
+                Command::Reconfigure(config) => self.desk.shard.reconfigure(*config),
+                Command::SetLevels(levels) => self.logger.set_levels(levels),
+            }
+        }
+    }
+
+    fn stop_accepting(&mut self) {
+        if self.listener.take().is_some() {
+            self.ring.cancel(Kind::Accept, Slot(0));
+        }
+    }
+
+    /// Hands in what waited while connections were paused.
+    fn take_up_resumed(&mut self) {
+        for _ in 0..self.desk.resumed.len() {
+            let Some(slot) = self.desk.resumed.pop_front() else { return };
+            let link = self.desk.links.get_mut(slot);
+            if !link.is_in_use() || link.closing {
+                continue;
+            }
+            let backlog = std::mem::take(&mut link.backlog);
+            let ended = link.ended.take();
+            self.desk.feed(slot, &backlog);
+            if let Some(failed) = ended {
+                self.desk.end_input(slot, failed);
+            }
+            self.receive(slot);
+        }
+    }
+
+    fn carry_out(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for line in effects.log.drain(..) {
+            self.logger.line(level_of(line.level), line.text);
+        }
+        for (slot, socket) in effects.opened.drain(..) {
+            self.desk.links.insert(slot, Link::new(ring::own(socket.0)));
+            self.receive(slot);
+        }
+        for socket in effects.dropped.drain(..) {
+            drop(ring::own(socket.0));
+        }
+        for slot in effects.flush.drain(..) {
+            self.desk.flush(slot);
+        }
+        for slot in effects.flow.drain(..) {
+            self.change_flow(slot);
+        }
+        for slot in effects.shut.drain(..) {
+            self.desk.links.get_mut(slot).shut_when_written = true;
+            self.desk.flush(slot);
+        }
+        for slot in effects.close.drain(..) {
+            self.close(slot);
+        }
+        for slot in std::mem::take(&mut self.desk.blocked) {
+            let link = self.desk.links.get_mut(slot);
+            if link.is_in_use() && !link.polling && !link.closing {
+                link.polling = true;
+                self.ring.poll_writable(link.socket(), slot);
+            }
+        }
+        if effects.stop_accepting {
+            self.stop_accepting();
+        }
+        if effects.drained {
+            drop(self.reports.send(Report::Drained));
+        }
+        self.again |= effects.more;
+        self.effects = effects;
+    }
+
+    fn change_flow(&mut self, slot: Slot) {
+        let link = self.desk.links.get(slot);
+        if !link.is_in_use() || link.closing {
+            return;
+        }
+        if !self.desk.shard.is_paused(slot) {
+            self.desk.resumed.push_back(slot);
+        } else if link.receiving {
+            self.ring.cancel(Kind::Receive, slot);
+        }
+    }
+
+    fn close(&mut self, slot: Slot) {
+        let link = self.desk.links.get_mut(slot);
+        if !link.is_in_use() || link.closing {
+            return;
+        }
+        link.closing = true;
+        // Ends whatever is under way on the socket.
+        link.shut(Shutdown::Both);
+        self.finish_close(slot);
+    }
+
+    fn finish_close(&mut self, slot: Slot) {
+        if self.desk.links.get(slot).is_quiet() {
+            self.desk.links.remove(slot);
+            self.desk.shard.closed(slot);
+            self.again = true;
+        }
+    }
+}
+
+const fn level_of(level: shard::Level) -> log::Level {
+    match level {
+        shard::Level::Info => log::Level::Info,
+        shard::Level::Warning => log::Level::Warn,
+        shard::Level::Error => log::Level::Error,
+        shard::Level::Debug => log::Level::Debug,
+        shard::Level::Trace => log::Level::Trace,
+    }
+}
+
+/// Who is at the other end; an IPv4 address that came in over IPv6 is shown as what it is.
+fn peer_of(descriptor: i32) -> Peer {
+    let address = getpeername::<SockaddrStorage>(descriptor).ok();
+    let v4 = address.as_ref().and_then(SockaddrStorage::as_sockaddr_in);
+    let v6 = address.as_ref().and_then(SockaddrStorage::as_sockaddr_in6);
+    match (v4, v6) {
+        (Some(v4), _) => Peer { host: v4.ip().to_string(), port: v4.port() },
+        (_, Some(v6)) => Peer { host: v6.ip().to_canonical().to_string(), port: v6.port() },
+        // The peer is gone already.
+        _ => Peer::default(),
+    }
+}

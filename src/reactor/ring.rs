@@ -1,0 +1,300 @@
+//! The io_uring of one core's sockets.
+//!
+//! Single issuer, deferred task work, multishot accept and receive into provided buffers. Writing is
+//! a direct non-blocking `send` outside the ring, since at the end of a turn it almost always takes
+//! everything at once; what would block waits for a poll on the ring. So the kernel never holds a
+//! buffer of ours, and closing a connection needs no bookkeeping of them
+//! (docs/decisions/network-ring.md).
+//!
+//! All `unsafe` of the acting side stands in this file.
+#![allow(unsafe_code)]
+
+use std::alloc::{self, Layout};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use base::Slot;
+use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+
+/// Submissions that fit in the ring; more are submitted as they come up.
+const SUBMISSIONS: u32 = 1024;
+/// Completions that fit in the ring; more wait in the kernel.
+const COMPLETIONS: u32 = 8192;
+/// The group of the provided buffers.
+const BUFFER_GROUP: u16 = 0;
+
+/// What an operation was for, in the upper byte of its user data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Accept = 1,
+    Receive,
+    Writable,
+    Bell,
+    Cancel,
+}
+
+/// A completion.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) kind: Kind,
+    pub(crate) slot: Slot,
+    /// The result: a count or descriptor, or a negative error number.
+    pub(crate) result: i32,
+    /// Will the operation complete again?
+    pub(crate) more: bool,
+    /// The provided buffer that was used.
+    pub(crate) buffer: Option<u16>,
+}
+
+impl Event {
+    /// The error, if the operation failed.
+    pub(crate) fn error(&self) -> Option<io::Error> {
+        (self.result < 0).then(|| io::Error::from_raw_os_error(-self.result))
+    }
+}
+
+pub(crate) struct Ring {
+    ring: IoUring,
+    buffers: ProvidedBuffers,
+}
+
+const fn user_data(kind: Kind, slot: Slot) -> u64 {
+    (kind as u64) << 56 | slot.0 as u64
+}
+
+fn builder() -> io_uring::Builder {
+    let mut builder = IoUring::builder();
+    builder
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_coop_taskrun()
+        .setup_taskrun_flag()
+        .setup_cqsize(COMPLETIONS);
+    builder
+}
+
+/// Can a ring as this broker needs it be made here?
+pub(crate) fn probe() -> io::Result<()> {
+    let ring: IoUring = builder().build(SUBMISSIONS)?;
+    let buffers = ProvidedBuffers::register(&ring, 1, 4096)?;
+    drop((ring, buffers));
+    Ok(())
+}
+
+impl Ring {
+    /// A ring with `count` buffers of `bytes` each for what is received.
+    pub(crate) fn new(count: u16, bytes: usize) -> io::Result<Self> {
+        let ring = builder().build(SUBMISSIONS)?;
+        let buffers = ProvidedBuffers::register(&ring, count, bytes)?;
+        Ok(Self { ring, buffers })
+    }
+
+    /// Accepts connections until cancelled. The sockets stay blocking: the ring would otherwise
+    /// not wait for input.
+    pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>) {
+        let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd()))
+            .flags(libc::SOCK_CLOEXEC)
+            .build()
+            .user_data(user_data(Kind::Accept, Slot(0)));
+        self.push(&entry);
+    }
+
+    /// Receives from a socket until it ends, fails, finds no buffer or is cancelled.
+    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>, slot: Slot) {
+        let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), BUFFER_GROUP)
+            .build()
+            .user_data(user_data(Kind::Receive, slot));
+        self.push(&entry);
+    }
+
+    /// Waits once until a socket can be written to.
+    pub(crate) fn poll_writable(&mut self, socket: BorrowedFd<'_>, slot: Slot) {
+        let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLOUT as u32)
+            .build()
+            .user_data(user_data(Kind::Writable, slot));
+        self.push(&entry);
+    }
+
+    /// Completes whenever the doorbell is rung.
+    pub(crate) fn listen_for_bell(&mut self, bell: BorrowedFd<'_>) {
+        let entry = opcode::PollAdd::new(Fd(bell.as_raw_fd()), libc::POLLIN as u32)
+            .multi(true)
+            .build()
+            .user_data(user_data(Kind::Bell, Slot(0)));
+        self.push(&entry);
+    }
+
+    /// Ends the operation of this kind and slot.
+    pub(crate) fn cancel(&mut self, kind: Kind, slot: Slot) {
+        let entry = opcode::AsyncCancel::new(user_data(kind, slot))
+            .build()
+            .user_data(user_data(Kind::Cancel, slot));
+        self.push(&entry);
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) {
+        loop {
+            // SAFETY: the entries above refer to descriptors by number and to no memory of ours
+            // except the provided buffers, which live as long as the ring.
+            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+                return;
+            }
+            // The queue is full: the kernel takes all of it at once.
+            self.ring.submit().expect("a ring of valid entries can be submitted");
+        }
+    }
+
+    /// Submits what was asked for and lets completions come in; if `wait`, until there is one or
+    /// the time is over.
+    pub(crate) fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        let result = match wait {
+            None => self.poll(),
+            Some(Duration::MAX) => self.ring.submit_and_wait(1).map(drop),
+            Some(limit) => {
+                let limit = Timespec::from(limit);
+                let arguments = SubmitArgs::new().timespec(&limit);
+                self.ring.submitter().submit_with_args(1, &arguments).map(drop)
+            }
+        };
+        match result {
+            Err(error) if is_passing(&error) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Submits and collects without waiting; a system call only if there is something to do.
+    fn poll(&mut self) -> io::Result<()> {
+        let mut submission = self.ring.submission();
+        submission.sync();
+        let (queued, work) = (submission.len() as u32, submission.taskrun());
+        drop(submission);
+        if queued == 0 && !work {
+            return Ok(());
+        }
+        let flags = 1; // IORING_ENTER_GETEVENTS
+        // SAFETY: no signal mask is passed, and the queued entries are those of `push`.
+        unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, flags, None) }.map(drop)
+    }
+
+    /// Are there completions to collect?
+    pub(crate) fn has_completions(&mut self) -> bool {
+        !self.ring.completion().is_empty()
+    }
+
+    /// Appends the completions that are there.
+    pub(crate) fn collect(&mut self, events: &mut Vec<Event>) {
+        for entry in self.ring.completion() {
+            let data = entry.user_data();
+            let kind = match data >> 56 {
+                1 => Kind::Accept,
+                2 => Kind::Receive,
+                3 => Kind::Writable,
+                4 => Kind::Bell,
+                _ => Kind::Cancel,
+            };
+            events.push(Event {
+                kind,
+                slot: Slot(data as u32),
+                result: entry.result(),
+                more: cqueue::more(entry.flags()),
+                buffer: cqueue::buffer_select(entry.flags()),
+            });
+        }
+    }
+
+    /// What was received into a buffer.
+    pub(crate) fn buffer(&self, id: u16, bytes: usize) -> &[u8] {
+        self.buffers.read(id, bytes)
+    }
+
+    /// Gives a buffer back to the kernel.
+    pub(crate) fn recycle(&mut self, id: u16) {
+        self.buffers.provide(id);
+        self.buffers.publish();
+    }
+}
+
+/// Errors of `io_uring_enter` that say only that there is nothing yet.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN))
+}
+
+/// A descriptor that travelled as a number, from the accepting core or the kernel.
+pub(crate) fn own(descriptor: RawFd) -> OwnedFd {
+    assert!(descriptor >= 0);
+    // SAFETY: the number comes from an accept completion and is taken up exactly once: by the core
+    // that the connection was placed on.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// Buffers that the kernel picks from when something is received.
+struct ProvidedBuffers {
+    ring: *mut BufRingEntry,
+    layout: Layout,
+    memory: Vec<u8>,
+    count: u16,
+    bytes: usize,
+    tail: u16,
+}
+
+impl ProvidedBuffers {
+    fn register(ring: &IoUring, count: u16, bytes: usize) -> io::Result<Self> {
+        assert!(count.is_power_of_two());
+        let size = usize::from(count) * size_of::<BufRingEntry>();
+        let layout = Layout::from_size_align(size, 4096).expect("a page aligns anything");
+        // SAFETY: the layout is not empty.
+        let entries = unsafe { alloc::alloc_zeroed(layout) }.cast::<BufRingEntry>();
+        assert!(!entries.is_null(), "out of memory at start");
+        let memory = vec![0; usize::from(count) * bytes];
+        let mut buffers = Self { ring: entries, layout, memory, count, bytes, tail: 0 };
+        // SAFETY: the entries are page-aligned, zeroed, and live until the ring is closed: `Ring`
+        // drops its `IoUring` before its buffers.
+        unsafe {
+            ring.submitter().register_buf_ring_with_flags(
+                entries as u64,
+                count,
+                BUFFER_GROUP,
+                0,
+            )
+        }?;
+        for id in 0..count {
+            buffers.provide(id);
+        }
+        buffers.publish();
+        Ok(buffers)
+    }
+
+    fn provide(&mut self, id: u16) {
+        let address = &raw const self.memory[usize::from(id) * self.bytes];
+        let place = usize::from(self.tail & (self.count - 1));
+        // SAFETY: `place` is below the count of entries; the kernel does not read beyond the tail.
+        let entry = unsafe { &mut *self.ring.add(place) };
+        entry.set_addr(address as u64);
+        entry.set_len(self.bytes as u32);
+        entry.set_bid(id);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    fn publish(&self) {
+        // SAFETY: the tail stands in the first entry's unused field, which `provide` leaves alone,
+        // and is aligned; kernel and broker share it as an atomic.
+        let tail = unsafe { &*BufRingEntry::tail(self.ring).cast::<AtomicU16>() };
+        tail.store(self.tail, Ordering::Release);
+    }
+
+    fn read(&self, id: u16, bytes: usize) -> &[u8] {
+        let start = usize::from(id) * self.bytes;
+        &self.memory[start..start + bytes]
+    }
+}
+
+impl Drop for ProvidedBuffers {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout; the ring that knew the address is closed.
+        unsafe { alloc::dealloc(self.ring.cast(), self.layout) };
+    }
+}
