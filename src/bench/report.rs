@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::conn::Calls;
 use super::failure::Failure;
 use super::flow::Section;
-use super::usage::{self, Books, Server, ServerUse};
+use super::usage::{self, Books, Own, Server, ServerUse};
 
 /// Longest latency that is told apart; a minute is an outage, not a latency.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
@@ -47,6 +47,8 @@ pub(crate) struct Report {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct LoadUse {
     pub(crate) cpu_seconds: f64,
+    /// Time in which it could have run but something else had its CPU: the machine was not free.
+    pub(crate) waited_seconds: f64,
     /// Share of the time in which it moved bytes; at 1 the load is the limit, not the server.
     /// Only for the modes that go as fast as the server does.
     pub(crate) busy_share: f64,
@@ -108,7 +110,7 @@ pub(crate) fn ratio(part: f64, whole: f64) -> Option<f64> {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     server: Option<(Server, Books)>,
-    own: Duration,
+    own: Own,
 }
 
 impl Ledger {
@@ -116,13 +118,15 @@ impl Ledger {
         let books = server.map(|server| server.books().map(|books| (server, books)));
         Ok(Self {
             server: books.transpose()?,
-            own: usage::own_cpu()?,
+            own: usage::own()?,
         })
     }
 
     /// Puts what was used since into the report; its work and time must be there.
     pub(crate) fn close(&self, report: &mut Report) -> Result<(), Failure> {
-        report.load.cpu_seconds = usage::own_cpu()?.saturating_sub(self.own).as_secs_f64();
+        let own = usage::own()?;
+        report.load.cpu_seconds = own.cpu.saturating_sub(self.own.cpu).as_secs_f64();
+        report.load.waited_seconds = own.waited.saturating_sub(self.own.waited).as_secs_f64();
         let used = match &self.server {
             Some((server, before)) => Some(server.between(before, &server.books()?)),
             None => None,
@@ -203,8 +207,9 @@ impl Report {
         if self.work > 0 {
             let _ = write!(
                 text,
-                "\n  load: {:.3} CPU s, busy {:.0} % at {:.1} ns per message, {:.0} B per read, {:.0} B per write",
+                "\n  load: {:.3} CPU s, {:.3} s waiting for its CPU, busy {:.0} % at {:.1} ns per message, {:.0} B per read, {:.0} B per write",
                 self.load.cpu_seconds,
+                self.load.waited_seconds,
                 self.load.busy_share * 100.0,
                 self.load.busy_ns_per_message,
                 self.load.bytes_per_read,

@@ -92,12 +92,7 @@ impl Server {
             let Ok(tid) = entry.file_name().to_string_lossy().parse() else {
                 continue;
             };
-            let on_cpu = text("schedstat");
-            let on_cpu = on_cpu
-                .split(' ')
-                .next()
-                .and_then(|word| word.parse().ok())
-                .unwrap_or(0);
+            let (on_cpu, _) = schedstat(&text("schedstat"));
             let name = text("comm").trim_end().to_owned();
             books
                 .threads
@@ -148,13 +143,30 @@ impl Server {
     }
 }
 
-/// CPU time this process has used, user and system together.
-pub(crate) fn own_cpu() -> Result<Duration, Failure> {
+/// This process, which is one thread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Own {
+    /// CPU time used, user and system together.
+    pub(crate) cpu: Duration,
+    /// Time spent runnable while something else had the CPU; zero where the kernel does not say.
+    pub(crate) waited: Duration,
+}
+
+pub(crate) fn own() -> Result<Own, Failure> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).map_err(Failure::errno("getrusage"))?;
     let total = usage.user_time() + usage.system_time();
-    Ok(Duration::from_micros(
-        total.tv_sec() as u64 * 1_000_000 + total.tv_usec() as u64,
-    ))
+    let cpu = Duration::from_micros(total.tv_sec() as u64 * 1_000_000 + total.tv_usec() as u64);
+    let books = fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let waited = Duration::from_nanos(schedstat(&books).1);
+    Ok(Own { cpu, waited })
+}
+
+/// Nanoseconds on a CPU, and waiting for one.
+fn schedstat(text: &str) -> (u64, u64) {
+    let mut words = text
+        .split_ascii_whitespace()
+        .map(|word| word.parse().unwrap_or(0));
+    (words.next().unwrap_or(0), words.next().unwrap_or(0))
 }
 
 /// User and system ticks of a stat line; the name in brackets may contain anything.
@@ -190,6 +202,12 @@ mod tests {
         assert_eq!(status_field(status, "voluntary_ctxt_switches:"), 5);
         assert_eq!(status_field(status, "nonvoluntary_ctxt_switches:"), 6);
         assert_eq!(status_field(status, "VmSwap:"), 0);
+    }
+
+    #[test]
+    fn running_and_waiting_are_told_apart() {
+        assert_eq!(schedstat("12 34 5\n"), (12, 34));
+        assert_eq!(schedstat(""), (0, 0));
     }
 
     #[test]

@@ -1,0 +1,1 @@
+"""Runs `pinion bench` against two servers and reports the difference."""

