@@ -11,6 +11,9 @@ use crate::Socket;
 /// Bytes in front of a frame that give its length, themselves included.
 const LENGTH_BYTES: usize = 4;
 
+/// Fields of fixed size in front of a message: length, kind, plain, hops, five sizes, origin.
+const MESSAGE_HEAD_BYTES: usize = 35;
+
 const MESSAGE: u8 = 1;
 const LITERAL: u8 = 2;
 const PATTERN: u8 = 3;
@@ -55,6 +58,8 @@ pub(crate) struct Relayed<'a> {
     pub(crate) plain: bool,
     /// How often it was handed on for want of a queue member.
     pub(crate) hops: u8,
+    /// The connection that must not get it, if its publisher wants none of its own.
+    pub(crate) silent: Option<ConnectionId>,
     queues: &'a [u8],
 }
 
@@ -90,11 +95,12 @@ pub(crate) fn put_message<'q>(
     message: &Message<'_>,
     plain: bool,
     hops: u8,
+    silent: Option<ConnectionId>,
     queues: impl Iterator<Item = &'q [u8]>,
 ) {
     let start = out.len();
     let number = |value: usize| u32::try_from(value).expect("limits keep sizes below 4 GiB");
-    let mut head = [0_u8; 27];
+    let mut head = [0_u8; MESSAGE_HEAD_BYTES];
     head[4] = MESSAGE;
     head[5] = u8::from(plain);
     head[6] = hops;
@@ -102,6 +108,8 @@ pub(crate) fn put_message<'q>(
     head[11..15].copy_from_slice(&number(message.reply.len()).to_le_bytes());
     head[15..19].copy_from_slice(&number(message.header).to_le_bytes());
     head[19..23].copy_from_slice(&number(message.sizes_bytes).to_le_bytes());
+    // No connection has the number zero.
+    head[27..35].copy_from_slice(&silent.map_or(0, |id| id.0).to_le_bytes());
     out.reserve(head.len() + message.subject.len() + message.reply.len() + message.tail.len());
     out.extend_from_slice(&head);
     for queue in queues {
@@ -203,6 +211,8 @@ fn read_message(mut rest: &[u8]) -> Frame<'_> {
     let [plain, hops] = take_array(&mut rest);
     let mut number = || take_number(&mut rest) as usize;
     let [subject, reply, header, sizes, queues] = std::array::from_fn(|_| number());
+    let silent = u64::from_le_bytes(take_array(&mut rest));
+    let silent = (silent != 0).then_some(ConnectionId(silent));
     let mut text = |length| {
         let (text, after) = rest.split_at(length);
         rest = after;
@@ -211,7 +221,7 @@ fn read_message(mut rest: &[u8]) -> Frame<'_> {
     let queues = text(queues);
     let (subject, reply) = (text(subject), text(reply));
     let message = Message { subject, reply, header, tail: rest, sizes_bytes: sizes };
-    Frame::Message(Relayed { message, plain: plain == 1, hops, queues })
+    Frame::Message(Relayed { message, plain: plain == 1, hops, silent, queues })
 }
 
 fn take_array<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
@@ -245,7 +255,8 @@ mod tests {
             sizes_bytes: 7,
         };
         let mut out = b"earlier".to_vec();
-        put_message(&mut out, &message, true, 3, [&b"q"[..], b"workers"].into_iter());
+        let queues = [&b"q"[..], b"workers"];
+        put_message(&mut out, &message, true, 3, Some(ConnectionId(9)), queues.into_iter());
         let frame = &out[7..];
         assert_eq!(length(frame), Some(frame.len()));
         let Frame::Message(relayed) = read(frame) else { panic!() };
@@ -254,6 +265,7 @@ mod tests {
         assert_eq!(relayed.message.tail, message.tail);
         assert_eq!((relayed.message.header, relayed.message.sizes_bytes), (12, 7));
         assert_eq!((relayed.plain, relayed.hops), (true, 3));
+        assert_eq!(relayed.silent, Some(ConnectionId(9)));
         assert_eq!(relayed.queues().collect::<Vec<_>>(), [&b"q"[..], b"workers"]);
     }
 

@@ -6,7 +6,7 @@ use subjects::{Leaf, Route, SubId};
 use wire::{Message, PublishLine};
 
 use crate::effects::Level;
-use crate::frame;
+use crate::frame::{self, Relayed};
 use crate::shard::Shard;
 
 /// Lists that live from message to message so that none is allocated.
@@ -239,29 +239,29 @@ impl Shard {
         for (core, _) in &picks {
             cores.insert(*core);
         }
+        let silent = origin.filter(|origin| !origin.echo);
+        let silent = silent.map(|origin| self.wires.get(origin.slot).id);
         for core in cores.iter() {
             let plain = route.cores.contains(core);
             let names = picks.iter().filter(|(picked, _)| *picked == core).map(|(_, name)| *name);
-            self.outboxes.append(core, |out| frame::put_message(out, message, plain, 0, names));
+            self.outboxes.append(core, |out| frame::put_message(out, message, plain, 0, silent, names));
         }
         delivered
     }
 
     /// Delivers to one member of this core of each named queue group. A group that has none left
     /// is handed on to a core that has.
-    pub(crate) fn deliver_named<'q>(
-        &mut self,
-        route: Route,
-        message: &Message<'_>,
-        names: impl Iterator<Item = &'q [u8]>,
-        hops: u8,
-    ) {
-        for name in names {
+    pub(crate) fn deliver_named(&mut self, route: Route, relayed: &Relayed<'_>) {
+        let Relayed { message, hops, silent, .. } = relayed;
+        let (hops, silent) = (*hops, *silent);
+        for name in relayed.queues() {
             let (lists, subscriptions) = self.index.split();
             let mut choice = Choice::of(lists.leaves(route), name);
             let can_take = |id| {
-                let slot = subscriptions.get(id).connection();
-                self.wires.get(slot).is_open() && !self.wires.must_drop(self.wires.get(slot))
+                let connection = self.wires.get(subscriptions.get(id).connection());
+                connection.is_open()
+                    && Some(connection.id) != silent
+                    && !self.wires.must_drop(connection)
             };
             match choice.pick_local(&mut self.random, can_take) {
                 Some(id) => {
@@ -277,7 +277,7 @@ impl Shard {
                     if let Some(core) = choice.pick_remote(&mut self.random) {
                         let names = std::iter::once(name);
                         self.outboxes.append(core, |out| {
-                            frame::put_message(out, message, false, hops + 1, names);
+                            frame::put_message(out, message, false, hops + 1, silent, names);
                         });
                     }
                 }

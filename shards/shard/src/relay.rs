@@ -41,8 +41,7 @@ impl Shard {
                     self.deliver_plain(route, &relayed.message, None);
                     self.end_counted();
                 }
-                let names = relayed.queues();
-                self.deliver_named(route, &relayed.message, names, relayed.hops);
+                self.deliver_named(route, &relayed);
             }
             Frame::Literal { hash, wanted } => self.index.remote_literal(from, hash, wanted),
             Frame::Pattern { weight, pattern, queue } => {

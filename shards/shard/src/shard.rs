@@ -321,14 +321,23 @@ impl Shard {
         self.wires.pressed
     }
 
-    /// Connections with much to write, for a flush in the middle of a turn.
+    /// Connections with much to write, for a flush in the middle of a turn. One that was opened in
+    /// this turn is none of them: its socket is not known to the caller yet.
     pub fn take_pressed(&mut self, into: &mut Vec<Slot>) {
         self.wires.pressed = false;
+        let opened = &self.effects.opened;
         let connections: &mut Slab<Connection> = &mut self.wires.connections;
-        into.append(&mut self.wires.dirty);
-        for slot in into {
-            connections.get_mut(slot.0).outbound.listed = false;
-        }
+        let pressure = self.wires.pressure_at;
+        self.wires.dirty.retain(|slot| {
+            let outbound = &mut connections.get_mut(slot.0).outbound;
+            let much = outbound.pending() > pressure;
+            if !much || opened.iter().any(|(fresh, _)| fresh == slot) {
+                return true;
+            }
+            outbound.listed = false;
+            into.push(*slot);
+            false
+        });
     }
 
     fn resume_barriers(&mut self) {

@@ -21,7 +21,7 @@ pub(crate) struct Wires {
     pub(crate) stalled: bool,
     max_pending: usize,
     /// Unsent bytes at which a connection is written to before the turn ends.
-    pressure_at: usize,
+    pub(crate) pressure_at: usize,
     drops_when_behind: bool,
 }
 
