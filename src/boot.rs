@@ -307,16 +307,12 @@ impl Server {
 fn check_machine() -> Result<(), String> {
     ring::probe().map_err(|error| {
         let remedy = match error.raw_os_error() {
-            Some(libc::ENOSYS) => {
-                "this kernel has no io_uring; Linux 6.1 or newer is needed"
-            }
+            Some(libc::ENOSYS) => "this kernel has no io_uring; Linux 6.1 or newer is needed",
             Some(libc::EPERM | libc::EACCES) => {
                 "io_uring is forbidden: set sysctl kernel.io_uring_disabled=0, and allow the \
                  io_uring_* system calls in the container's seccomp profile"
             }
-            Some(libc::EINVAL) => {
-                "this kernel's io_uring is too old; Linux 6.1 or newer is needed"
-            }
+            Some(libc::EINVAL) => "this kernel's io_uring is too old; Linux 6.1 or newer is needed",
             Some(libc::ENOMEM) => {
                 "the limit on locked memory is too low: set LimitMEMLOCK=infinity, or ulimit -l \
                  8192 or more"
@@ -474,9 +470,8 @@ fn listen(options: &Options) -> Result<TcpListener, String> {
         host => host,
     };
     let shown = format!("{}:{port}", options.host);
-    let fail = |error: &dyn std::fmt::Display| {
-        format!("Error listening on port: {shown}, \"{error}\"")
-    };
+    let fail =
+        |error: &dyn std::fmt::Display| format!("Error listening on port: {shown}, \"{error}\"");
     let open = |address: SocketAddr| -> nix::Result<TcpListener> {
         let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
         let flags = SockFlag::SOCK_CLOEXEC;
@@ -498,7 +493,9 @@ fn listen(options: &Options) -> Result<TcpListener, String> {
         Err(nix::errno::Errno::EAFNOSUPPORT) if host == "::" => {
             open(first("0.0.0.0")?).map_err(|error| fail(&error.desc()))
         }
-        Err(error) => Err(fail(&format!("listen tcp {shown}: bind: {}", error.desc().to_lowercase()))),
+        Err(error) => {
+            Err(fail(&format!("listen tcp {shown}: bind: {}", error.desc().to_lowercase())))
+        }
         Ok(listener) => Ok(listener),
     }
 }

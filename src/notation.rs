@@ -27,12 +27,7 @@ impl fmt::Display for DurationError {
                 write!(f, "time: missing unit in duration {}", quote(text))
             }
             Self::UnknownUnit(unit, text) => {
-                write!(
-                    f,
-                    "time: unknown unit {} in duration {}",
-                    quote(unit),
-                    quote(text)
-                )
+                write!(f, "time: unknown unit {} in duration {}", quote(unit), quote(text))
             }
         }
     }
@@ -72,10 +67,7 @@ pub fn parse_duration(text: &str) -> Result<i64, DurationError> {
         let scale = unit_nanoseconds(unit)
             .ok_or_else(|| DurationError::UnknownUnit(unit.to_owned(), text.to_owned()))?;
         let nanoseconds = scaled(whole, fraction, scale).ok_or_else(invalid)?;
-        total = total
-            .checked_add(nanoseconds)
-            .filter(|sum| *sum <= 1 << 63)
-            .ok_or_else(invalid)?;
+        total = total.checked_add(nanoseconds).filter(|sum| *sum <= 1 << 63).ok_or_else(invalid)?;
         rest = after_unit;
     }
     if negative {
@@ -161,8 +153,7 @@ pub fn parse_integer(text: &str) -> Result<i64, IntegerError> {
     }
     let magnitude = u64::from_str_radix(&digits, radix).map_err(|_| IntegerError::Range)?;
     if negative {
-        0i64.checked_sub_unsigned(magnitude)
-            .ok_or(IntegerError::Range)
+        0i64.checked_sub_unsigned(magnitude).ok_or(IntegerError::Range)
     } else {
         i64::try_from(magnitude).map_err(|_| IntegerError::Range)
     }
@@ -219,28 +210,16 @@ pub fn error_text(error: &io::Error) -> String {
 /// Splits `host:port`, `[v6]:port`; the error is the reference's text.
 pub fn split_host_port(address: &str) -> Result<(&str, &str), String> {
     let problem = |what: &str| {
-        if address.is_empty() {
-            what.to_owned()
-        } else {
-            format!("address {address}: {what}")
-        }
+        if address.is_empty() { what.to_owned() } else { format!("address {address}: {what}") }
     };
-    let colon = address
-        .rfind(':')
-        .ok_or_else(|| problem("missing port in address"))?;
+    let colon = address.rfind(':').ok_or_else(|| problem("missing port in address"))?;
     if let Some(inner) = address.strip_prefix('[') {
-        let end = inner
-            .find(']')
-            .ok_or_else(|| problem("missing ']' in address"))?
-            + 1;
+        let end = inner.find(']').ok_or_else(|| problem("missing ']' in address"))? + 1;
         if end + 1 != colon {
             let rest = &address[end + 1..];
             let too_many = rest.starts_with(':');
-            let what = if too_many {
-                "too many colons in address"
-            } else {
-                "missing port in address"
-            };
+            let what =
+                if too_many { "too many colons in address" } else { "missing port in address" };
             return Err(problem(what));
         }
         let host = &address[1..end];
@@ -267,11 +246,7 @@ pub fn split_host_port(address: &str) -> Result<(&str, &str), String> {
 
 /// Puts a host and a port together, with brackets where the host has colons.
 pub fn join_host_port(host: &str, port: impl fmt::Display) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// A size as start-up and monitoring print it: `8.00 MB`.
@@ -282,17 +257,11 @@ pub fn friendly_bytes(bytes: u64) -> String {
     }
     let exponent = bytes.ilog2() / 10;
     let unit = UNITS[exponent as usize - 1];
-    format!(
-        "{:.2} {unit}",
-        bytes as f64 / (1u64 << (10 * exponent)) as f64
-    )
+    format!("{:.2} {unit}", bytes as f64 / (1u64 << (10 * exponent)) as f64)
 }
 
 fn split_digits(text: &str) -> (&str, &str) {
-    text.split_at(
-        text.find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len()),
-    )
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
 fn unit_nanoseconds(unit: &str) -> Option<u64> {
@@ -310,19 +279,11 @@ fn unit_nanoseconds(unit: &str) -> Option<u64> {
 
 /// `whole.fraction` times `scale`, cut to whole nanoseconds.
 fn scaled(whole: &str, fraction: &str, scale: u64) -> Option<u64> {
-    let whole: u64 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     let whole = whole.checked_mul(scale)?;
     // Nineteen digits are all that can matter to a scale below 2^42.
     let digits = &fraction[..fraction.len().min(18)];
-    let part = if digits.is_empty() {
-        0
-    } else {
-        digits.parse::<u64>().ok()?
-    };
+    let part = if digits.is_empty() { 0 } else { digits.parse::<u64>().ok()? };
     let part = u128::from(part) * u128::from(scale) / 10u128.pow(digits.len() as u32);
     whole.checked_add(part as u64)
 }
@@ -368,10 +329,7 @@ mod tests {
             ("abc", "time: invalid duration \"abc\""),
             ("10", "time: missing unit in duration \"10\""),
             ("10x", "time: unknown unit \"x\" in duration \"10x\""),
-            (
-                "9999999999999h",
-                "time: invalid duration \"9999999999999h\"",
-            ),
+            ("9999999999999h", "time: invalid duration \"9999999999999h\""),
         ];
         for (text, problem) in rows {
             let error = parse_duration(text).expect_err("must not be a duration");
@@ -381,24 +339,14 @@ mod tests {
 
     #[test]
     fn integers_follow_literal_rules() {
-        let good = [
-            ("0x10", 16),
-            ("-5", -5),
-            ("010", 8),
-            ("0b11", 3),
-            ("0x1_0", 16),
-            ("+7", 7),
-        ];
+        let good = [("0x10", 16), ("-5", -5), ("010", 8), ("0b11", 3), ("0x1_0", 16), ("+7", 7)];
         for (text, value) in good {
             assert_eq!(parse_integer(text), Ok(value), "{text}");
         }
         for text in ["", "abc", "1__0", "_1", "0x", "-", "1.5", "08"] {
             assert_eq!(parse_integer(text), Err(IntegerError::Syntax), "{text}");
         }
-        assert_eq!(
-            parse_integer("99999999999999999999"),
-            Err(IntegerError::Range)
-        );
+        assert_eq!(parse_integer("99999999999999999999"), Err(IntegerError::Range));
     }
 
     #[test]
@@ -407,10 +355,7 @@ mod tests {
         assert_eq!(split_host_port(":4222"), Ok(("", "4222")));
         let problem = split_host_port("a:b:c").expect_err("two colons");
         assert_eq!(problem, "address a:b:c: too many colons in address");
-        assert_eq!(
-            split_host_port("").expect_err("empty"),
-            "missing port in address"
-        );
+        assert_eq!(split_host_port("").expect_err("empty"), "missing port in address");
         assert_eq!(join_host_port("::1", 1), "[::1]:1");
     }
 

@@ -37,15 +37,11 @@ impl PortsFile {
     /// The error is a line for the log.
     pub fn write(directory: &Path, nats: SocketAddr) -> Result<Self, String> {
         let program = std::env::args().next().unwrap_or_default();
-        let program = Path::new(&program)
-            .file_name()
-            .unwrap_or(EXECUTABLE.as_ref());
+        let program = Path::new(&program).file_name().unwrap_or(EXECUTABLE.as_ref());
         let name = format!("{}_{}.ports", program.to_string_lossy(), std::process::id());
         let path = directory.join(name);
-        let urls: Vec<String> = addresses_of(nats)
-            .into_iter()
-            .map(|address| format!("nats://{address}"))
-            .collect();
+        let urls: Vec<String> =
+            addresses_of(nats).into_iter().map(|address| format!("nats://{address}")).collect();
         let json = serde_json::json!({ "nats": urls }).to_string();
         write_file(&path, json.as_bytes(), 0o666)
             .map_err(|reason| format!("Error writing ports file ({}): {reason}", path.display()))?;
@@ -83,9 +79,7 @@ fn addresses_of(address: SocketAddr) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     let mut found: Vec<(usize, IpAddr)> = Vec::new();
     for interface in interfaces {
-        let place = names
-            .iter()
-            .position(|name| *name == interface.interface_name);
+        let place = names.iter().position(|name| *name == interface.interface_name);
         let place = place.unwrap_or_else(|| {
             names.push(interface.interface_name.clone());
             names.len() - 1
@@ -100,10 +94,7 @@ fn addresses_of(address: SocketAddr) -> Vec<String> {
         }
     }
     found.sort_by_key(|(place, _)| *place);
-    found
-        .into_iter()
-        .map(|(_, ip)| join_host_port(&ip.to_string(), port))
-        .collect()
+    found.into_iter().map(|(_, ip)| join_host_port(&ip.to_string(), port)).collect()
 }
 
 fn write_file(path: &Path, contents: &[u8], mode: u32) -> Result<(), String> {
@@ -119,8 +110,7 @@ fn write_file(path: &Path, contents: &[u8], mode: u32) -> Result<(), String> {
         .mode(mode)
         .open(path)
         .map_err(|error| problem("open", &error))?;
-    file.write_all(contents)
-        .map_err(|error| problem("write", &error))
+    file.write_all(contents).map_err(|error| problem("write", &error))
 }
 
 /// The lines logged before the listener opens, in the reference's order.
@@ -132,27 +122,18 @@ pub fn banner(options: &Options, identity: &str, git: Option<&str>) -> Vec<(Leve
     let mut lines = vec![
         (Level::Info, format!("Starting {EXECUTABLE}")),
         (Level::Info, format!("  Version:  {VERSION}")),
-        (
-            Level::Info,
-            format!("  Git:      [{}]", git.unwrap_or("not set")),
-        ),
+        (Level::Info, format!("  Git:      [{}]", git.unwrap_or("not set"))),
         (Level::Info, format!("  Name:     {name}")),
         (Level::Info, format!("  ID:       {identity}")),
     ];
     if let Some(file) = &options.config_file {
         let digest = options.config_digest.as_deref().unwrap_or_default();
-        lines.push((
-            Level::Info,
-            format!("Using configuration file: {file} ({digest})"),
-        ));
+        lines.push((Level::Info, format!("Using configuration file: {file} ({digest})")));
     }
     if options.max_payload > PAYLOAD_TO_WARN_OF {
         let limit = friendly_bytes(PAYLOAD_TO_WARN_OF as u64);
         let advice = "are generally discouraged and could lead to poor performance";
-        lines.push((
-            Level::Warn,
-            format!("Maximum payloads over {limit} {advice}"),
-        ));
+        lines.push((Level::Warn, format!("Maximum payloads over {limit} {advice}")));
     }
     lines
 }
@@ -180,11 +161,7 @@ pub fn signal(argument: &str) -> Result<(), String> {
             let _ = write!(problems, "\nsignal {command} {}: {reason}", process.0);
         }
     }
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// One process, never a group of them: to the kernel zero and below stand for many, and -1 for all.
@@ -212,13 +189,7 @@ fn choose(
     let given = if digits.is_empty() {
         None
     } else {
-        Some(
-            digits
-                .parse()
-                .ok()
-                .and_then(Process::new)
-                .ok_or_else(invalid)?,
-        )
+        Some(digits.parse().ok().and_then(Process::new).ok_or_else(invalid)?)
     };
     let mut processes = match given {
         Some(process) if !is_prefix => vec![process],
@@ -301,20 +272,9 @@ mod tests {
     // Nothing here sends a signal: a test that is wrong must not take the machine down with it.
 
     fn chosen(command: &str, target: &str, running: &[i32]) -> Result<(Signal, Vec<i32>), String> {
-        let mut list = || {
-            Ok(running
-                .iter()
-                .filter_map(|number| Process::new(*number))
-                .collect())
-        };
+        let mut list = || Ok(running.iter().filter_map(|number| Process::new(*number)).collect());
         let (signal, processes) = choose(command, target, "pinion", &mut list)?;
-        Ok((
-            signal,
-            processes
-                .into_iter()
-                .map(|process| process.0.as_raw())
-                .collect(),
-        ))
+        Ok((signal, processes.into_iter().map(|process| process.0.as_raw()).collect()))
     }
 
     #[test]
@@ -326,21 +286,12 @@ mod tests {
             ("bogus", "1", &[], "unknown signal \"bogus\""),
             ("quit", "abc", &[], "invalid pid: abc"),
             ("quit", "7\n", &[], "invalid pid: 7\n"),
-            (
-                "quit",
-                "",
-                &[7, 8],
-                "multiple pinion processes running:\n7\n8",
-            ),
+            ("quit", "", &[7, 8], "multiple pinion processes running:\n7\n8"),
             ("stop", "0", &[7], "invalid pid: 0"),
             ("stop", "-1", &[7], "invalid pid: -1"),
         ];
         for (command, target, running, problem) in rows {
-            assert_eq!(
-                chosen(command, target, running),
-                Err(problem.to_owned()),
-                "{target}"
-            );
+            assert_eq!(chosen(command, target, running), Err(problem.to_owned()), "{target}");
         }
     }
 
@@ -356,11 +307,7 @@ mod tests {
         ];
         for (command, target, signal, processes) in rows {
             let expected = Ok((signal, processes));
-            assert_eq!(
-                chosen(command, target, &[7, 71, 8]),
-                expected,
-                "{command} {target}"
-            );
+            assert_eq!(chosen(command, target, &[7, 71, 8]), expected, "{command} {target}");
         }
         assert_eq!(chosen("quit", "", &[7]), Ok((Signal::SIGINT, vec![7])));
     }

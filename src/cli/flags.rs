@@ -86,10 +86,7 @@ pub(super) fn parse(arguments: &[String]) -> Result<CommandLine, String> {
         if let Take::Bool(set) = flag.take {
             let value = value.unwrap_or("true");
             let on = parse_bool(value).ok_or_else(|| {
-                format!(
-                    "invalid boolean value {} for -{name}: parse error",
-                    quote(value)
-                )
+                format!("invalid boolean value {} for -{name}: parse error", quote(value))
             })?;
             set(&mut line, on);
             continue;
@@ -111,10 +108,7 @@ impl Take {
         match self {
             Self::Bool(_) => {}
             Self::Integer(set) => {
-                set(
-                    line,
-                    parse_integer(value).map_err(|error| error.to_string())?,
-                );
+                set(line, parse_integer(value).map_err(|error| error.to_string())?);
             }
             Self::Text(set) => set(line, value.to_owned()),
             Self::Parsed(set) => set(line, value)?,
@@ -149,34 +143,22 @@ impl CommandLine {
 }
 
 const fn bool(names: &'static [&'static str], set: fn(&mut CommandLine, bool)) -> Flag {
-    Flag {
-        names,
-        take: Take::Bool(set),
-    }
+    Flag { names, take: Take::Bool(set) }
 }
 
 const fn integer(names: &'static [&'static str], set: fn(&mut CommandLine, i64)) -> Flag {
-    Flag {
-        names,
-        take: Take::Integer(set),
-    }
+    Flag { names, take: Take::Integer(set) }
 }
 
 const fn text(names: &'static [&'static str], set: fn(&mut CommandLine, String)) -> Flag {
-    Flag {
-        names,
-        take: Take::Text(set),
-    }
+    Flag { names, take: Take::Text(set) }
 }
 
 const fn parsed(
     names: &'static [&'static str],
     set: fn(&mut CommandLine, &str) -> Result<(), String>,
 ) -> Flag {
-    Flag {
-        names,
-        take: Take::Parsed(set),
-    }
+    Flag { names, take: Take::Parsed(set) }
 }
 
 static FLAGS: &[Flag] = &[

@@ -97,10 +97,8 @@ fn configure(line: CommandLine) -> Result<Launch, String> {
     if !warnings.is_empty() {
         return Err(warnings);
     }
-    let verdict = format!(
-        "{EXECUTABLE}: configuration file {} is valid ({})\n",
-        line.config, file.digest
-    );
+    let verdict =
+        format!("{EXECUTABLE}: configuration file {} is valid ({})\n", line.config, file.digest);
     Ok(exit(0, String::new(), verdict))
 }
 
@@ -111,11 +109,7 @@ fn start(
 ) -> Result<Launch, String> {
     want_cluster(&mut line)?;
     want_tls(&mut line)?;
-    let has_cluster = line
-        .cluster
-        .listen
-        .as_ref()
-        .is_some_and(|listen| !listen.is_empty())
+    let has_cluster = line.cluster.listen.as_ref().is_some_and(|listen| !listen.is_empty())
         || file.as_ref().is_some_and(config::File::has_cluster);
     if !line.cluster.routes.is_empty() {
         if !has_cluster {
@@ -147,12 +141,7 @@ fn want_tls(line: &mut CommandLine) -> Result<(), String> {
 
 /// Checks `--cluster nats://user:password@host:port`.
 fn want_cluster(line: &mut CommandLine) -> Result<(), String> {
-    let Some(listen) = line
-        .cluster
-        .listen
-        .as_deref()
-        .filter(|listen| !listen.is_empty())
-    else {
+    let Some(listen) = line.cluster.listen.as_deref().filter(|listen| !listen.is_empty()) else {
         return Ok(());
     };
     let authority = match listen.split_once("://") {
@@ -184,11 +173,7 @@ fn failure(problem: &str) -> Launch {
 }
 
 fn exit(code: u8, stdout: String, stderr: String) -> Launch {
-    Launch::Exit {
-        code,
-        stdout,
-        stderr,
-    }
+    Launch::Exit { code, stdout, stderr }
 }
 
 #[cfg(test)]
@@ -201,10 +186,8 @@ mod tests {
     const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config/files");
 
     fn options(line: &str) -> Options {
-        let words: Vec<String> = line
-            .split_whitespace()
-            .map(|word| word.replace("FILES", FILES))
-            .collect();
+        let words: Vec<String> =
+            line.split_whitespace().map(|word| word.replace("FILES", FILES)).collect();
         match launch(&words) {
             Launch::Start { options, .. } => *options,
             exit @ Launch::Exit { .. } => panic!("{line}: {exit:?}"),
@@ -236,10 +219,7 @@ mod tests {
         assert!(options.trace);
         assert!(!options.trace_verbose);
         assert_eq!(options.log_time, LogTime::None);
-        let user = Authorization::User {
-            user: "u".to_owned(),
-            password: "p".to_owned(),
-        };
+        let user = Authorization::User { user: "u".to_owned(), password: "p".to_owned() };
         assert_eq!(options.authorization, user);
         assert_eq!(options.cores.map(usize::from), Some(3));
         assert_eq!(options.spin, Some(Duration::from_micros(50)));
@@ -269,10 +249,7 @@ mod tests {
     fn what_is_switched_off_is_not_missed() {
         let options =
             options("-c FILES/ours/nothing-wanted.conf --tls=false --tlscert x -js=false");
-        let user = Authorization::User {
-            user: "a".to_owned(),
-            password: "b c".to_owned(),
-        };
+        let user = Authorization::User { user: "a".to_owned(), password: "b c".to_owned() };
         assert_eq!(options.authorization, user);
     }
 

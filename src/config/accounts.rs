@@ -19,10 +19,7 @@ static ROWS: &[Row] = &[
     known(&["exports"], Shape::With(check_exports)),
     known(&["jetstream"], Shape::With(jetstream::check_account)),
     known(&["users"], Shape::With(check_users)),
-    known(
-        &["default_permissions"],
-        Shape::With(auth::check_permissions),
-    ),
+    known(&["default_permissions"], Shape::With(auth::check_permissions)),
     known(&["mappings", "maps"], Shape::With(check_mappings)),
     known(&["limits"], Shape::With(check_limits)),
     known(&["msg_trace", "trace_dest"], Shape::With(check_trace)),
@@ -49,13 +46,9 @@ fn check_names(reader: &mut Reader, names: &[Node]) -> Result<(), String> {
     for node in names {
         let name = text(node)?;
         if name == GLOBAL {
-            reader
-                .errors
-                .push(at(node, &format!("{} is a Reserved Account", quote(&name))));
+            reader.errors.push(at(node, &format!("{} is a Reserved Account", quote(&name))));
         } else if !seen.insert(name.clone()) {
-            reader
-                .errors
-                .push(at(node, &format!("Duplicate Account Entry: {name}")));
+            reader.errors.push(at(node, &format!("Duplicate Account Entry: {name}")));
         }
     }
     Ok(())
@@ -67,15 +60,11 @@ fn check_map(reader: &mut Reader, accounts: &Map) {
             continue;
         }
         let Value::Map(account) = &node.value else {
-            reader
-                .errors
-                .push(at(node, "Expected map entries for accounts"));
+            reader.errors.push(at(node, "Expected map entries for accounts"));
             continue;
         };
         if name == GLOBAL {
-            reader
-                .errors
-                .push(at(node, &format!("{} is a Reserved Account", quote(name))));
+            reader.errors.push(at(node, &format!("{} is a Reserved Account", quote(name))));
             continue;
         }
         reader.read_block(ROWS, account);
@@ -98,10 +87,7 @@ fn check_nkey(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
         return Ok(());
     }
     let shown = quote(&shown(&node.value));
-    Err(at(
-        node,
-        &format!("Not a valid public nkey for an account: {shown}"),
-    ))
+    Err(at(node, &format!("Not a valid public nkey for an account: {shown}")))
 }
 
 fn check_users(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
@@ -129,10 +115,7 @@ fn check_limits(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String>
     ];
     let Value::Map(limits) = &node.value else {
         let shown = shown(&node.value);
-        return Err(at(
-            node,
-            &format!("Expected account limits to be a map/struct, got {shown}"),
-        ));
+        return Err(at(node, &format!("Expected account limits to be a map/struct, got {shown}")));
     };
     for (key, node) in limits.iter() {
         if NAMES.contains(&key.to_lowercase().as_str()) {
@@ -187,19 +170,13 @@ fn check_trace(reader: &mut Reader, key: &str, node: &Node) -> Result<(), String
 fn check_trace_destination(key: &str, node: &Node) -> Result<(), String> {
     let subject = text(node).map_err(|_| {
         let (key, found) = (quote(key), node.value.type_name());
-        at(
-            node,
-            &format!("Field {key} should be a string, got {found}"),
-        )
+        at(node, &format!("Field {key} should be a string, got {found}"))
     })?;
     let is_literal = !subject.split('.').any(|token| token == "*" || token == ">");
     if is_literal && is_subject(&subject) {
         return Ok(());
     }
-    Err(at(
-        node,
-        &format!("Trace destination {} is not valid", quote(&subject)),
-    ))
+    Err(at(node, &format!("Trace destination {} is not valid", quote(&subject))))
 }
 
 fn check_trace_sampling(key: &str, node: &Node) -> Result<(), String> {
@@ -207,14 +184,10 @@ fn check_trace_sampling(key: &str, node: &Node) -> Result<(), String> {
         Value::Integer(percent) => *percent,
         Value::String(_) => {
             let written = text(node)?;
-            written
-                .strip_suffix('%')
-                .unwrap_or(&written)
-                .parse()
-                .map_err(|_| {
-                    let reason = "Invalid trace destination sampling value";
-                    at(node, &format!("{reason} {}", quote(&written)))
-                })?
+            written.strip_suffix('%').unwrap_or(&written).parse().map_err(|_| {
+                let reason = "Invalid trace destination sampling value";
+                at(node, &format!("{reason} {}", quote(&written)))
+            })?
         }
         other => {
             let (key, found) = (quote(key), other.type_name());
@@ -277,10 +250,7 @@ fn check_destination(node: &Node) -> Result<(), String> {
     }
     if !has_weight {
         let subject = quote(&subject);
-        return Err(at(
-            node,
-            &format!("Missing weight for mapping destination {subject}"),
-        ));
+        return Err(at(node, &format!("Missing weight for mapping destination {subject}")));
     }
     Ok(())
 }
@@ -292,35 +262,23 @@ fn check_weight(node: &Node) -> Result<(), String> {
             let written = text(node)?;
             let number = written.strip_suffix('%').unwrap_or(&written);
             number.parse().map_err(|_| {
-                at(
-                    node,
-                    &format!("Invalid weight {} for mapping destination", quote(number)),
-                )
+                at(node, &format!("Invalid weight {} for mapping destination", quote(number)))
             })?
         }
         other => {
             let shown = shown(other);
-            return Err(at(
-                node,
-                &format!("Unknown entry type for weight of {shown}\n"),
-            ));
+            return Err(at(node, &format!("Unknown entry type for weight of {shown}\n")));
         }
     };
     if !(0..=100).contains(&weight) {
-        return Err(at(
-            node,
-            &format!("Invalid weight {weight} for mapping destination"),
-        ));
+        return Err(at(node, &format!("Invalid weight {weight} for mapping destination")));
     }
     Ok(())
 }
 
 fn check_exports(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let exports = array(node).map_err(|_| {
-        at(
-            node,
-            &format!("Exports should be an array, got {}", node.value.type_name()),
-        )
+        at(node, &format!("Exports should be an array, got {}", node.value.type_name()))
     })?;
     for node in exports {
         if let Err(problem) = check_export(reader, node) {
@@ -342,10 +300,7 @@ fn check_export(reader: &mut Reader, node: &Node) -> Result<(), String> {
     for (key, node) in export.iter() {
         let for_service_only = |what: &str| {
             if kind == Some("stream") {
-                return Err(at(
-                    node,
-                    &format!("Detected {what} directive on non-service"),
-                ));
+                return Err(at(node, &format!("Detected {what} directive on non-service")));
             }
             Ok(())
         };
@@ -353,10 +308,7 @@ fn check_export(reader: &mut Reader, node: &Node) -> Result<(), String> {
             name @ ("stream" | "service") => {
                 let subject = text(node).map_err(|_| {
                     let found = node.value.type_name();
-                    at(
-                        node,
-                        &format!("Expected {name} name to be string, got {found}"),
-                    )
+                    at(node, &format!("Expected {name} name to be string, got {found}"))
                 })?;
                 if let Some(other) = kind.filter(|kind| *kind != name) {
                     let subject = quote(&subject);
@@ -396,31 +348,23 @@ fn check_export(reader: &mut Reader, node: &Node) -> Result<(), String> {
 
 /// Which of the two an import or export is: the one named first.
 fn kind_of(entry: &Map) -> Option<&'static str> {
-    entry
-        .iter()
-        .find_map(|(key, _)| match key.to_lowercase().as_str() {
-            "stream" => Some("stream"),
-            "service" => Some("service"),
-            _ => None,
-        })
+    entry.iter().find_map(|(key, _)| match key.to_lowercase().as_str() {
+        "stream" => Some("stream"),
+        "service" => Some("service"),
+        _ => None,
+    })
 }
 
 fn check_response_type(node: &Node) -> Result<(), String> {
     let kind = text(node).map_err(|_| {
         let found = node.value.type_name();
-        at(
-            node,
-            &format!("Expected response type to be string, got {found}"),
-        )
+        at(node, &format!("Expected response type to be string, got {found}"))
     })?;
     let kinds = ["single", "singleton", "stream", "chunk", "chunked"];
     if kinds.contains(&kind.to_lowercase().as_str()) {
         return Ok(());
     }
-    Err(at(
-        node,
-        &format!("Unknown response type: {}", quote(&kind)),
-    ))
+    Err(at(node, &format!("Unknown response type: {}", quote(&kind))))
 }
 
 fn check_threshold(node: &Node) -> Result<(), String> {
@@ -448,12 +392,9 @@ fn check_latency(node: &Node) -> Result<(), String> {
     let Some(subject) = block.get("subject") else {
         return Err(at(node, "Latency subject required, but missing"));
     };
-    text(subject).map(drop).map_err(|_| {
-        at(
-            subject,
-            "Expected latency subject to be a string, got string",
-        )
-    })
+    text(subject)
+        .map(drop)
+        .map_err(|_| at(subject, "Expected latency subject to be a string, got string"))
 }
 
 fn check_latency_sampling(node: &Node) -> Result<(), String> {
@@ -485,10 +426,7 @@ fn check_latency_sampling(node: &Node) -> Result<(), String> {
 
 fn check_imports(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let imports = array(node).map_err(|_| {
-        at(
-            node,
-            &format!("Imports should be an array, got {}", node.value.type_name()),
-        )
+        at(node, &format!("Imports should be an array, got {}", node.value.type_name()))
     })?;
     for node in imports {
         if let Err(problem) = check_import(reader, node) {
@@ -507,9 +445,7 @@ fn check_import(reader: &mut Reader, node: &Node) -> Result<(), String> {
         ));
     };
     let kind = kind_of(import);
-    let has_prefix = import
-        .iter()
-        .any(|(key, _)| key.eq_ignore_ascii_case("prefix"));
+    let has_prefix = import.iter().any(|(key, _)| key.eq_ignore_ascii_case("prefix"));
     for (key, node) in import.iter() {
         match key.to_lowercase().as_str() {
             name @ ("stream" | "service") => {
@@ -542,16 +478,9 @@ fn check_import(reader: &mut Reader, node: &Node) -> Result<(), String> {
 
 fn check_import_source(reader: &mut Reader, kind: &str, node: &Node) -> Result<(), String> {
     let Value::Map(source) = &node.value else {
-        let kind = if kind == "stream" {
-            "Stream"
-        } else {
-            "Service"
-        };
+        let kind = if kind == "stream" { "Stream" } else { "Service" };
         let found = node.value.type_name();
-        return Err(at(
-            node,
-            &format!("{kind} entry should be an account map, got {found}"),
-        ));
+        return Err(at(node, &format!("{kind} entry should be an account map, got {found}")));
     };
     let (mut account, mut subject) = (String::new(), String::new());
     for (key, node) in source.iter() {
@@ -564,9 +493,7 @@ fn check_import_source(reader: &mut Reader, kind: &str, node: &Node) -> Result<(
     if account.is_empty() || subject.is_empty() {
         return Err(at(node, "Expect an account name and a subject"));
     }
-    reader
-        .mentioned_accounts
-        .push((account, format!("{kind} import")));
+    reader.mentioned_accounts.push((account, format!("{kind} import")));
     Ok(())
 }
 
@@ -576,13 +503,10 @@ pub(super) fn check_operators(_: &mut Reader, _: &str, node: &Node) -> Result<()
     match &node.value {
         Value::String(_) => Ok(()),
         Value::Array(files) if files.iter().all(|file| text(file).is_ok()) => Ok(()),
-        Value::Array(_) => Err(unsupported(
-            "unsupported type *conf.token where string is expected",
-        )),
-        other => Err(unsupported(&format!(
-            "unsupported type {}",
-            other.type_name()
-        ))),
+        Value::Array(_) => {
+            Err(unsupported("unsupported type *conf.token where string is expected"))
+        }
+        other => Err(unsupported(&format!("unsupported type {}", other.type_name()))),
     }
 }
 
@@ -615,12 +539,7 @@ pub(super) fn check_resolver(reader: &mut Reader, _: &str, node: &Node) -> Resul
             _ => {}
         }
     }
-    let kind = block
-        .get("type")
-        .map(text)
-        .transpose()?
-        .unwrap_or_default()
-        .to_uppercase();
+    let kind = block.get("type").map(text).transpose()?.unwrap_or_default().to_uppercase();
     let has = |key: &str| block.get(key).is_some();
     let mut complain = |reason: &str| reader.errors.push(at(node, reason));
     match kind.as_str() {
@@ -647,16 +566,11 @@ pub(super) fn check_resolver(reader: &mut Reader, _: &str, node: &Node) -> Resul
 /// `resolver_preload`.
 pub(super) fn check_preload(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let Value::Map(tokens) = &node.value else {
-        return Err(at(
-            node,
-            "preload should be a map of account_public_key:account_jwt",
-        ));
+        return Err(at(node, "preload should be a map of account_public_key:account_jwt"));
     };
     for (_, node) in tokens.iter() {
         if text(node).is_err() {
-            reader
-                .errors
-                .push(at(node, "preload map value should be a string JWT"));
+            reader.errors.push(at(node, "preload map value should be a string JWT"));
         }
     }
     Ok(())
@@ -667,9 +581,7 @@ pub(super) fn check_trusted_keys(reader: &mut Reader, _: &str, node: &Node) -> R
     for key in string_list(reader, "trusted", node)? {
         if !nkey::is_public(&key, Kind::Operator) {
             let reason = "required to be a valid public operator nkey";
-            reader
-                .errors
-                .push(at(node, &format!("trust key {} {reason}", quote(&key))));
+            reader.errors.push(at(node, &format!("trust key {} {reason}", quote(&key))));
         }
     }
     Ok(())

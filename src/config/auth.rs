@@ -40,10 +40,7 @@ pub(super) fn set_authorization(reader: &mut Reader, _: &str, node: &Node) -> Re
     for (wanted, feature) in [
         (block.has_callout, "authorization.auth_callout"),
         (block.proxy_required, "authorization.proxy_required"),
-        (
-            block.users.as_ref().is_some_and(|users| !users.is_empty()),
-            "authorization.users",
-        ),
+        (block.users.as_ref().is_some_and(|users| !users.is_empty()), "authorization.users"),
     ] {
         if wanted {
             settings.missing_features.push(feature.to_owned());
@@ -53,10 +50,7 @@ pub(super) fn set_authorization(reader: &mut Reader, _: &str, node: &Node) -> Re
         return Ok(());
     }
     if has_user {
-        return Err(at(
-            node,
-            "Can not have a single user/pass and a users array",
-        ));
+        return Err(at(node, "Can not have a single user/pass and a users array"));
     }
     if has_token {
         return Err(at(node, "Can not have a token and a users array"));
@@ -74,10 +68,7 @@ pub(super) fn add_users(
         let is_nkey = nkey::is_public(&name, Kind::User);
         let kind = if is_nkey { "nkey" } else { "user" };
         if reader.users.contains(&name) {
-            return Err(at(
-                node,
-                &format!("Duplicate {kind} {} detected", quote(&name)),
-            ));
+            return Err(at(node, &format!("Duplicate {kind} {} detected", quote(&name))));
         }
         reader.users.insert(name);
     }
@@ -124,18 +115,12 @@ fn timeout(reader: &mut Reader, owner: &str, key: &str, node: &Node) -> Result<f
         Value::String(bytes) => {
             let written = String::from_utf8_lossy(bytes).into_owned();
             let nanoseconds = parse_duration(&written).map_err(|problem| {
-                at(
-                    node,
-                    &format!("error parsing {owner} config, 'timeout' {problem}"),
-                )
+                at(node, &format!("error parsing {owner} config, 'timeout' {problem}"))
             })?;
             (nanoseconds as f64 / 1e9, written)
         }
         _ => {
-            return Err(at(
-                node,
-                &format!("error parsing {owner} config, 'timeout' wrong type"),
-            ));
+            return Err(at(node, &format!("error parsing {owner} config, 'timeout' wrong type")));
         }
     };
     if seconds > 60.0 {
@@ -152,10 +137,7 @@ fn timeout(reader: &mut Reader, owner: &str, key: &str, node: &Node) -> Result<f
 pub(super) fn read_users(reader: &mut Reader, node: &Node) -> Result<Vec<String>, String> {
     let Value::Array(entries) = &node.value else {
         let shown = shown(&node.value);
-        return Err(at(
-            node,
-            &format!("Expected users field to be an array, got {shown}"),
-        ));
+        return Err(at(node, &format!("Expected users field to be an array, got {shown}")));
     };
     let mut names = Vec::new();
     for entry in entries {
@@ -210,15 +192,8 @@ fn read_user(reader: &mut Reader, entry: &Node, user: &Map) -> Result<String, St
 }
 
 fn check_connection_types(reader: &mut Reader, node: &Node) -> Result<(), String> {
-    const TYPES: [&str; 7] = [
-        "STANDARD",
-        "WEBSOCKET",
-        "LEAFNODE",
-        "LEAFNODE_WS",
-        "MQTT",
-        "MQTT_WS",
-        "IN_PROCESS",
-    ];
+    const TYPES: [&str; 7] =
+        ["STANDARD", "WEBSOCKET", "LEAFNODE", "LEAFNODE_WS", "MQTT", "MQTT_WS", "IN_PROCESS"];
     let unknown: Vec<String> = string_list(reader, "allowed connection types", node)?
         .iter()
         .map(|name| name.to_uppercase())
@@ -228,10 +203,7 @@ fn check_connection_types(reader: &mut Reader, node: &Node) -> Result<(), String
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(at(
-        node,
-        &format!("invalid connection types [{}]", unknown.join(" ")),
-    ))
+    Err(at(node, &format!("invalid connection types [{}]", unknown.join(" "))))
 }
 
 /// One string or several; elements that are none are complained about and left out.
@@ -245,10 +217,7 @@ pub(super) fn string_list(
         Value::Array(nodes) => nodes,
         other => {
             let found = other.type_name();
-            return Err(at(
-                node,
-                &format!("error parsing {field}: unsupported type {found}"),
-            ));
+            return Err(at(node, &format!("error parsing {field}: unsupported type {found}")));
         }
     };
     let mut strings = Vec::new();
@@ -303,16 +272,10 @@ fn check_callout(reader: &mut Reader, node: &Node) -> Result<(), String> {
         }
     }
     if !has_issuer {
-        return Err(at(
-            last,
-            "Authorization callouts require an issuer to be specified",
-        ));
+        return Err(at(last, "Authorization callouts require an issuer to be specified"));
     }
     if !has_users {
-        return Err(at(
-            last,
-            "Authorization callouts require authorized users to be specified",
-        ));
+        return Err(at(last, "Authorization callouts require authorized users to be specified"));
     }
     Ok(())
 }
@@ -320,10 +283,7 @@ fn check_callout(reader: &mut Reader, node: &Node) -> Result<(), String> {
 fn text_array(field: &str, node: &Node) -> Result<Vec<String>, String> {
     match &node.value {
         Value::Array(nodes) => nodes.iter().map(text).collect(),
-        _ => Err(at(
-            node,
-            &format!("Expected {field} field to be an array, got *conf.token"),
-        )),
+        _ => Err(at(node, &format!("Expected {field} field to be an array, got *conf.token"))),
     }
 }
 
@@ -331,10 +291,7 @@ fn text_array(field: &str, node: &Node) -> Result<Vec<String>, String> {
 pub(super) fn check_permissions(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let Value::Map(block) = &node.value else {
         let shown = shown(&node.value);
-        return Err(at(
-            node,
-            &format!("Expected permissions to be a map/struct, got {shown}"),
-        ));
+        return Err(at(node, &format!("Expected permissions to be a map/struct, got {shown}")));
     };
     for (key, node) in block.iter() {
         let checked = match key.to_lowercase().as_str() {
@@ -342,10 +299,7 @@ pub(super) fn check_permissions(reader: &mut Reader, _: &str, node: &Node) -> Re
             "sub" | "subscribe" | "export" => check_subject_permission(reader, node, true),
             "publish_allow_responses" | "allow_responses" => check_responses(reader, node),
             _ if node.referenced => Ok(()),
-            _ => Err(at(
-                node,
-                &format!("Unknown field {} parsing permissions", quote(key)),
-            )),
+            _ => Err(at(node, &format!("Unknown field {} parsing permissions", quote(key)))),
         };
         if let Err(problem) = checked {
             reader.errors.push(problem);
@@ -390,11 +344,7 @@ pub(super) fn check_subjects(
     with_position: bool,
 ) -> Result<(), String> {
     let problem = |reason: String| {
-        if with_position {
-            at(node, &reason)
-        } else {
-            reason
-        }
+        if with_position { at(node, &reason) } else { reason }
     };
     let subjects = match &node.value {
         Value::String(_) => vec![text(node)?],
@@ -402,10 +352,7 @@ pub(super) fn check_subjects(
             .iter()
             .map(|element| {
                 text(element).map_err(|_| {
-                    at(
-                        element,
-                        "Subject in permissions array cannot be cast to string",
-                    )
+                    at(element, "Subject in permissions array cannot be cast to string")
                 })
             })
             .collect::<Result<_, _>>()?,
@@ -518,10 +465,7 @@ pub(super) fn check_leaf(reader: &mut Reader, _: &str, node: &Node) -> Result<()
 fn check_leaf_users(reader: &mut Reader, node: &Node) -> Result<(), String> {
     let entries = array(node).map_err(|_| {
         let shown = shown(&node.value);
-        at(
-            node,
-            &format!("Expected users field to be an array, got {shown}"),
-        )
+        at(node, &format!("Expected users field to be an array, got {shown}"))
     })?;
     for entry in entries {
         let Value::Map(user) = &entry.value else {

@@ -73,10 +73,7 @@ static LEAFNODE_ROWS: &[Row] = &[
     known(&["host", "net"], Text),
     known(&["authorization"], With(auth::check_leaf)),
     known(&["remotes"], With(check_remotes)),
-    known(
-        &["reconnect", "reconnect_delay", "reconnect_interval"],
-        With(check_reconnect),
-    ),
+    known(&["reconnect", "reconnect_delay", "reconnect_interval"], With(check_reconnect)),
     known(&["dial_timeout"], Duration),
     known(&["tls"], With(tls::check_client)),
     known(&["leafnode_advertise", "advertise"], Text),
@@ -96,33 +93,16 @@ static REMOTE_LEAFNODE_ROWS: &[Row] = &[
     known(&["nkey", "seed"], With(check_leafnode_seed)),
     known(&["tls"], With(tls::check_client)),
     known(&["hub"], Bool),
-    known(
-        &["deny_imports", "deny_import", "deny_exports", "deny_export"],
-        With(check_subjects),
-    ),
-    known(
-        &[
-            "ws_compress",
-            "ws_compression",
-            "websocket_compress",
-            "websocket_compression",
-        ],
-        Bool,
-    ),
+    known(&["deny_imports", "deny_import", "deny_exports", "deny_export"], With(check_subjects)),
+    known(&["ws_compress", "ws_compression", "websocket_compress", "websocket_compression"], Bool),
     known(&["ws_no_masking", "websocket_no_masking"], Bool),
-    known(
-        &["jetstream_cluster_migrate", "js_cluster_migrate"],
-        With(check_migrate),
-    ),
+    known(&["jetstream_cluster_migrate", "js_cluster_migrate"], With(check_migrate)),
     known(&["isolate_leafnode_interest", "isolate"], Bool),
     known(&["request_isolation"], Bool),
     known(&["compression"], With(check_compression)),
     known(&["first_info_timeout", "dial_timeout"], Duration),
     known(&["disabled"], Bool),
-    known(
-        &["proxy"],
-        Shape::Block(PROXY_ROWS, "Expected proxy to be a map"),
-    ),
+    known(&["proxy"], Shape::Block(PROXY_ROWS, "Expected proxy to be a map")),
     known(&["ignore_discovered_servers"], Bool),
 ];
 
@@ -152,14 +132,8 @@ static WEBSOCKET_ROWS: &[Row] = &[
     ),
     known(&["handshake_timeout"], With(check_handshake_timeout)),
     known(&["compress", "compression"], Bool),
-    known(
-        &["authorization", "authentication"],
-        With(auth::check_simple),
-    ),
-    known(
-        &["jwt_cookie", "user_cookie", "pass_cookie", "token_cookie"],
-        Text,
-    ),
+    known(&["authorization", "authentication"], With(auth::check_simple)),
+    known(&["jwt_cookie", "user_cookie", "pass_cookie", "token_cookie"], Text),
     known(&["no_auth_user"], Text),
     known(&["headers"], With(check_headers)),
     known(&["ping_interval"], Duration),
@@ -170,17 +144,11 @@ static MQTT_ROWS: &[Row] = &[
     known(&["port"], Integer),
     known(&["host", "net"], Text),
     known(&["tls"], With(tls::check_client)),
-    known(
-        &["authorization", "authentication"],
-        With(auth::check_simple),
-    ),
+    known(&["authorization", "authentication"], With(auth::check_simple)),
     known(&["no_auth_user"], Text),
     known(&["ack_wait", "ackwait"], Duration),
     known(&["js_api_timeout", "api_timeout"], Duration),
-    known(
-        &["max_ack_pending", "max_pending", "max_inflight"],
-        With(check_ack_pending),
-    ),
+    known(&["max_ack_pending", "max_pending", "max_inflight"], With(check_ack_pending)),
     known(&["js_domain"], Text),
     known(&["stream_replicas"], Integer),
     known(
@@ -188,10 +156,7 @@ static MQTT_ROWS: &[Row] = &[
         Ignored("consumer replicas setting ignored in this server version"),
     ),
     known(&["consumer_memory_storage"], Bool),
-    known(
-        &["consumer_inactive_threshold", "consumer_auto_cleanup"],
-        Duration,
-    ),
+    known(&["consumer_inactive_threshold", "consumer_auto_cleanup"], Duration),
     known(&["reject_qos2_publish", "downgrade_qos2_subscribe"], Bool),
 ];
 
@@ -251,10 +216,7 @@ fn check_cluster_permissions(reader: &mut Reader, key: &str, node: &Node) -> Res
         dynamic.contains(&key.to_lowercase().as_str()) && !matches!(node.value, Value::Bool(false))
     });
     if has_dynamic {
-        return Err(at(
-            node,
-            "Cluster permissions do not support dynamic responses",
-        ));
+        return Err(at(node, "Cluster permissions do not support dynamic responses"));
     }
     Ok(())
 }
@@ -312,10 +274,7 @@ fn check_compression(_: &mut Reader, key: &str, node: &Node) -> Result<(), Strin
 
 fn check_cluster_ping(reader: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
     const LONGEST: i64 = 30 * 1_000_000_000;
-    if reader
-        .duration(&key.to_lowercase(), node)?
-        .is_some_and(|interval| interval > LONGEST)
-    {
+    if reader.duration(&key.to_lowercase(), node)?.is_some_and(|interval| interval > LONGEST) {
         let reason = "Cluster 'ping_interval' will reset to 30s which is the max for routes";
         reader.warnings.push(at(node, reason));
     }
@@ -326,30 +285,15 @@ fn check_write_timeout(_: &mut Reader, _: &str, node: &Node) -> Result<(), Strin
     if ["default", "close", "retry"].contains(&text(node)?.as_str()) {
         return Ok(());
     }
-    Err(at(
-        node,
-        "write_timeout must be 'default', 'close' or 'retry'",
-    ))
+    Err(at(node, "write_timeout must be 'default', 'close' or 'retry'"))
 }
 
 fn check_gateways(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    check_entries(
-        reader,
-        node,
-        "gateways field",
-        "gateway entry",
-        REMOTE_GATEWAY_ROWS,
-    )
+    check_entries(reader, node, "gateways field", "gateway entry", REMOTE_GATEWAY_ROWS)
 }
 
 fn check_remotes(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    check_entries(
-        reader,
-        node,
-        "remotes field",
-        "remote leafnode entry",
-        REMOTE_LEAFNODE_ROWS,
-    )
+    check_entries(reader, node, "remotes field", "remote leafnode entry", REMOTE_LEAFNODE_ROWS)
 }
 
 fn check_entries(
@@ -361,10 +305,7 @@ fn check_entries(
 ) -> Result<(), String> {
     let entries = array(node).map_err(|_| {
         let found = node.value.type_name();
-        at(
-            node,
-            &format!("Expected {list} to be an array, got {found}"),
-        )
+        at(node, &format!("Expected {list} to be an array, got {found}"))
     })?;
     for node in entries {
         match &node.value {
@@ -393,10 +334,7 @@ fn check_leafnode_seed(_: &mut Reader, _: &str, node: &Node) -> Result<(), Strin
         return Ok(());
     }
     let seed = quote(&seed);
-    Err(at(
-        node,
-        &format!("Remote leafnode nkey is not a valid seed: {seed}"),
-    ))
+    Err(at(node, &format!("Remote leafnode nkey is not a valid seed: {seed}")))
 }
 
 fn check_subjects(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
@@ -421,15 +359,12 @@ fn check_migrate(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String
 fn check_handshake_timeout(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     match &node.value {
         Value::Integer(_) => Ok(()),
-        Value::String(_) => parse_duration(&text(node)?)
-            .map(drop)
-            .map_err(|problem| at(node, &problem.to_string())),
+        Value::String(_) => {
+            parse_duration(&text(node)?).map(drop).map_err(|problem| at(node, &problem.to_string()))
+        }
         other => {
             let found = other.type_name();
-            Err(at(
-                node,
-                &format!("error parsing handshake timeout: unsupported type {found}"),
-            ))
+            Err(at(node, &format!("error parsing handshake timeout: unsupported type {found}")))
         }
     }
 }
@@ -437,10 +372,7 @@ fn check_handshake_timeout(_: &mut Reader, _: &str, node: &Node) -> Result<(), S
 fn check_headers(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let Value::Map(headers) = &node.value else {
         let found = node.value.type_name();
-        return Err(at(
-            node,
-            &format!("error parsing headers: unsupported type {found}"),
-        ));
+        return Err(at(node, &format!("error parsing headers: unsupported type {found}")));
     };
     for (key, node) in headers.iter() {
         if text(node).is_err() {
@@ -455,10 +387,7 @@ fn check_headers(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String
 fn check_ack_pending(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let pending = integer(node)?;
     if u16::try_from(pending).is_err() {
-        return Err(at(
-            node,
-            &format!("invalid value {pending}, should in [0..65535] range"),
-        ));
+        return Err(at(node, &format!("invalid value {pending}, should in [0..65535] range")));
     }
     Ok(())
 }
@@ -468,10 +397,7 @@ pub(super) fn check_proxies(reader: &mut Reader, _: &str, node: &Node) -> Result
     static ROWS: &[Row] = &[known(&["trusted"], With(check_trusted_proxies))];
     let Value::Map(block) = &node.value else {
         let found = node.value.type_name();
-        return Err(at(
-            node,
-            &format!("expected proxies to be a map/struct, got {found}"),
-        ));
+        return Err(at(node, &format!("expected proxies to be a map/struct, got {found}")));
     };
     reader.read_block(ROWS, block);
     Ok(())
@@ -480,10 +406,7 @@ pub(super) fn check_proxies(reader: &mut Reader, _: &str, node: &Node) -> Result
 fn check_trusted_proxies(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let entries = array(node).map_err(|_| {
         let found = node.value.type_name();
-        at(
-            node,
-            &format!("expected proxies' trusted field to be an array, got {found}"),
-        )
+        at(node, &format!("expected proxies' trusted field to be an array, got {found}"))
     })?;
     for node in entries {
         let Ok(proxy) = map(node) else {

@@ -11,10 +11,7 @@ static ROWS: &[Row] = &[
     known(&["strict"], With(check_strict)),
     known(&["store", "store_dir", "storedir"], With(check_store_dir)),
     known(&["sync", "sync_interval"], With(check_sync)),
-    known(
-        &["max_memory_store", "max_mem_store", "max_mem"],
-        With(check_max_memory),
-    ),
+    known(&["max_memory_store", "max_mem_store", "max_mem"], With(check_max_memory)),
     known(&["max_file_store", "max_file"], With(check_max_file)),
     known(&["domain"], Text),
     known(&["enable", "enabled"], Bool),
@@ -22,27 +19,11 @@ static ROWS: &[Row] = &[
     known(&["prev_key", "prev_ek", "prev_encryption_key"], Text),
     known(&["cipher"], With(check_cipher)),
     known(&["extension_hint"], Text),
-    known(
-        &["limits"],
-        Shape::Block(LIMIT_ROWS, "Expected a map to define JetStreamLimits"),
-    ),
-    known(
-        &["tpm"],
-        Shape::Block(TPM_ROWS, "Expected a map to define JetStreamLimits"),
-    ),
+    known(&["limits"], Shape::Block(LIMIT_ROWS, "Expected a map to define JetStreamLimits")),
+    known(&["tpm"], Shape::Block(TPM_ROWS, "Expected a map to define JetStreamLimits")),
     known(&["unique_tag"], Text),
-    known(
-        &["max_outstanding_catchup", "max_buffered_size"],
-        With(check_storage),
-    ),
-    known(
-        &[
-            "max_buffered_msgs",
-            "request_queue_limit",
-            "info_queue_limit",
-        ],
-        With(check_size),
-    ),
+    known(&["max_outstanding_catchup", "max_buffered_size"], With(check_storage)),
+    known(&["max_buffered_msgs", "request_queue_limit", "info_queue_limit"], With(check_size)),
     known(&["meta_compact"], With(check_absolute)),
     known(&["meta_compact_size"], With(check_absolute_storage)),
     known(&["meta_compact_sync"], Bool),
@@ -50,23 +31,14 @@ static ROWS: &[Row] = &[
 ];
 
 static LIMIT_ROWS: &[Row] = &[
-    known(
-        &["max_ack_pending", "max_ha_assets", "max_request_batch"],
-        Integer,
-    ),
+    known(&["max_ack_pending", "max_ha_assets", "max_request_batch"], Integer),
     known(&["default_max_consumers"], Integer),
     known(&["duplicate_window"], With(check_bare_duration)),
-    known(
-        &["batch"],
-        Shape::Block(BATCH_ROWS, "Expected a map to define batch limits"),
-    ),
+    known(&["batch"], Shape::Block(BATCH_ROWS, "Expected a map to define batch limits")),
 ];
 
 static BATCH_ROWS: &[Row] = &[
-    known(
-        &["max_inflight_per_stream", "max_inflight_total", "max_msgs"],
-        Integer,
-    ),
+    known(&["max_inflight_per_stream", "max_inflight_total", "max_msgs"], Integer),
     known(&["timeout"], With(check_bare_duration)),
 ];
 
@@ -100,10 +72,7 @@ static ACCOUNT_ROWS: &[Row] = &[
         ],
         With(check_size),
     ),
-    known(
-        &["max_bytes_required", "max_stream_bytes", "max_bytes"],
-        With(check_bool_size),
-    ),
+    known(&["max_bytes_required", "max_stream_bytes", "max_bytes"], With(check_bool_size)),
     known(&["cluster_traffic"], With(check_cluster_traffic)),
 ];
 
@@ -168,10 +137,7 @@ pub(super) fn check_store_dir(reader: &mut Reader, _: &str, node: &Node) -> Resu
 fn check_strict(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     boolean(node).map(drop).map_err(|_| {
         let shown = shown(&node.value);
-        at(
-            node,
-            &format!("Expected 'true' or 'false' for bool value, got '{shown}'"),
-        )
+        at(node, &format!("Expected 'true' or 'false' for bool value, got '{shown}'"))
     })
 }
 
@@ -206,10 +172,7 @@ fn storage(node: &Node, name: &str) -> Result<i64, String> {
     };
     let number = &size[..size.len() - suffix.len_utf8()];
     let number: i64 = number.parse().map_err(|_| {
-        problem(&format!(
-            "strconv.ParseInt: parsing {}: invalid syntax",
-            quote(number)
-        ))
+        problem(&format!("strconv.ParseInt: parsing {}: invalid syntax", quote(number)))
     })?;
     let shift = match suffix {
         'K' => 10,
@@ -226,19 +189,13 @@ fn check_size(_: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
         return Ok(());
     }
     let (key, shown) = (quote(key), shown(&node.value));
-    Err(at(
-        node,
-        &format!("Expected a parseable size for {key}, got {shown}"),
-    ))
+    Err(at(node, &format!("Expected a parseable size for {key}, got {shown}")))
 }
 
 fn check_bool_size(_: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
     boolean(node).map(drop).map_err(|_| {
         let (key, shown) = (quote(key), shown(&node.value));
-        at(
-            node,
-            &format!("Expected a parseable bool for {key}, got {shown}"),
-        )
+        at(node, &format!("Expected a parseable bool for {key}, got {shown}"))
     })
 }
 
@@ -265,10 +222,7 @@ fn check_concurrent_io(_: &mut Reader, key: &str, node: &Node) -> Result<(), Str
 
 fn not_absolute(key: &str, node: &Node, range: &str) -> String {
     let (key, shown) = (quote(key), shown(&node.value));
-    at(
-        node,
-        &format!("Expected an absolute size for {key}{range}, got {shown}"),
-    )
+    at(node, &format!("Expected an absolute size for {key}{range}, got {shown}"))
 }
 
 fn check_cipher(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
@@ -276,17 +230,12 @@ fn check_cipher(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     if ["chacha", "chachapoly", "aes"].contains(&cipher.to_lowercase().as_str()) {
         return Ok(());
     }
-    Err(at(
-        node,
-        &format!("Unknown cipher type: {}", quote(&cipher)),
-    ))
+    Err(at(node, &format!("Unknown cipher type: {}", quote(&cipher))))
 }
 
 /// The reference reports these without their place.
 fn check_bare_duration(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    parse_duration(&text(node)?)
-        .map(drop)
-        .map_err(|problem| problem.to_string())
+    parse_duration(&text(node)?).map(drop).map_err(|problem| problem.to_string())
 }
 
 fn check_cluster_traffic(_: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
@@ -308,14 +257,9 @@ fn check_cluster_traffic(_: &mut Reader, key: &str, node: &Node) -> Result<(), S
 pub(super) fn check_domains(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let Value::Map(domains) = &node.value else {
         let found = node.value.type_name();
-        return Err(at(
-            node,
-            &format!("error default_js_domain config: unsupported type {found}"),
-        ));
+        return Err(at(node, &format!("error default_js_domain config: unsupported type {found}")));
     };
-    domains
-        .iter()
-        .try_for_each(|(_, node)| text(node).map(drop))
+    domains.iter().try_for_each(|(_, node)| text(node).map(drop))
 }
 
 /// The rule of the top-level key.

@@ -30,10 +30,7 @@ pub(super) static TOP: &[Row] = &[
     row(&["host", "net"], Text(|s, v| s.host = Some(v))),
     row(&["port"], Integer(|s, v| s.port = Some(v))),
     row(&["server_name"], With(set_server_name)),
-    row(
-        &["client_advertise"],
-        Text(|s, v| s.client_advertise = Some(v)),
-    ),
+    row(&["client_advertise"], Text(|s, v| s.client_advertise = Some(v))),
     row(&["debug"], Bool(|s, v| s.debug = Some(v))),
     row(&["trace"], Bool(|s, v| s.trace = Some(v))),
     row(
@@ -53,106 +50,52 @@ pub(super) static TOP: &[Row] = &[
     row(&["logtime"], Bool(|s, v| s.logtime = Some(v))),
     row(&["logtime_utc"], Bool(|s, v| s.logtime_utc = Some(v))),
     row(&["logfile", "log_file"], Text(|s, v| s.log_file = Some(v))),
-    row(
-        &["logfile_size_limit", "log_size_limit"],
-        Integer(|s, v| s.log_size_limit = Some(v)),
-    ),
-    row(
-        &["logfile_max_num", "log_max_num"],
-        Integer(|s, v| s.log_max_num = Some(v)),
-    ),
-    row(
-        &["max_traced_msg_len"],
-        Integer(|s, v| s.max_traced_msg_len = Some(v)),
-    ),
+    row(&["logfile_size_limit", "log_size_limit"], Integer(|s, v| s.log_size_limit = Some(v))),
+    row(&["logfile_max_num", "log_max_num"], Integer(|s, v| s.log_max_num = Some(v))),
+    row(&["max_traced_msg_len"], Integer(|s, v| s.max_traced_msg_len = Some(v))),
     row(&["pidfile", "pid_file"], Text(|s, v| s.pid_file = Some(v))),
     row(&["ports_file_dir"], Text(|s, v| s.ports_file_dir = Some(v))),
-    row(
-        &["max_connections", "max_conn"],
-        Integer(|s, v| s.max_connections = Some(v)),
-    ),
-    row(
-        &["max_subscriptions", "max_subs"],
-        Integer(|s, v| s.max_subscriptions = Some(v)),
-    ),
-    row(
-        &["max_sub_tokens", "max_subscription_tokens"],
-        With(set_subscription_tokens),
-    ),
+    row(&["max_connections", "max_conn"], Integer(|s, v| s.max_connections = Some(v))),
+    row(&["max_subscriptions", "max_subs"], Integer(|s, v| s.max_subscriptions = Some(v))),
+    row(&["max_sub_tokens", "max_subscription_tokens"], With(set_subscription_tokens)),
     row(&["max_control_line"], With(set_max_control_line)),
     row(&["max_payload"], With(set_max_payload)),
     row(&["max_pending"], Integer(|s, v| s.max_pending = Some(v))),
-    row(
-        &["write_deadline"],
-        Duration(|s, v| s.write_deadline = Some(v)),
-    ),
+    row(&["write_deadline"], Duration(|s, v| s.write_deadline = Some(v))),
     row(&["write_timeout"], With(check_write_timeout)),
-    row(
-        &["ping_interval"],
-        Duration(|s, v| s.ping_interval = Some(v)),
-    ),
+    row(&["ping_interval"], Duration(|s, v| s.ping_interval = Some(v))),
     row(&["ping_max"], Integer(|s, v| s.ping_max = Some(v))),
     row(&["lame_duck_duration"], With(set_lame_duck_duration)),
-    row(
-        &["lame_duck_grace_period"],
-        With(set_lame_duck_grace_period),
-    ),
-    row(
-        &["no_header_support"],
-        Bool(|s, v| s.no_header_support = Some(v)),
-    ),
-    row(
-        &["no_fast_producer_stall"],
-        Bool(|s, v| s.no_fast_producer_stall = Some(v)),
-    ),
+    row(&["lame_duck_grace_period"], With(set_lame_duck_grace_period)),
+    row(&["no_header_support"], Bool(|s, v| s.no_header_support = Some(v))),
+    row(&["no_fast_producer_stall"], Bool(|s, v| s.no_fast_producer_stall = Some(v))),
     row(&["authorization"], With(auth::set_authorization)),
-    row(
-        &["connect_error_reports"],
-        Integer(|s, v| s.connect_error_reports = Some(v)),
-    ),
-    row(
-        &["reconnect_error_reports"],
-        Integer(|s, v| s.reconnect_error_reports = Some(v)),
-    ),
+    row(&["connect_error_reports"], Integer(|s, v| s.connect_error_reports = Some(v))),
+    row(&["reconnect_error_reports"], Integer(|s, v| s.reconnect_error_reports = Some(v))),
     row(&["server_tags"], With(set_tags)),
     row(&["server_metadata"], With(set_metadata)),
     // Keys without an effect here. A subject index of our kind has no cache to turn off; closed
     // connections are only kept for monitoring; profiles of Go's scheduler, and flags of its
     // JetStream, do not exist; the rest modifies features which are refused when asked for.
-    row(
-        &["disable_sublist_cache", "no_sublist_cache"],
-        Known(Shape::Bool),
-    ),
+    row(&["disable_sublist_cache", "no_sublist_cache"], Known(Shape::Bool)),
     row(&["max_closed_clients"], Known(Shape::Integer)),
     row(&["prof_block_rate"], Known(Shape::Integer)),
     row(&["feature_flags"], Known(Shape::With(check_feature_flags))),
     row(&["http_base_path"], Known(Shape::Text)),
     row(&["allow_non_tls"], Known(Shape::Bool)),
-    row(
-        &["no_system_account", "no_system", "no_sys_acc"],
-        Known(Shape::Bool),
-    ),
+    row(&["no_system_account", "no_system", "no_sys_acc"], Known(Shape::Bool)),
     row(&["default_sentinel"], Known(Shape::Text)),
-    row(
-        &["store_dir", "storedir"],
-        Known(Shape::With(jetstream::check_store_dir)),
-    ),
+    row(&["store_dir", "storedir"], Known(Shape::With(jetstream::check_store_dir))),
     row(&["ocsp"], Known(Shape::With(tls::check_ocsp))),
     row(&["ocsp_cache"], Known(Shape::With(tls::check_ocsp_cache))),
     // Features still to come.
     row(&["http", "https"], Later(Shape::Listen, always)),
-    row(
-        &["http_port", "monitor_port", "https_port"],
-        Later(Shape::Integer, if_not_zero),
-    ),
+    row(&["http_port", "monitor_port", "https_port"], Later(Shape::Integer, if_not_zero)),
     row(&["prof_port"], Later(Shape::Integer, if_not_zero)),
     row(&["syslog"], Later(Shape::Bool, if_true)),
     row(&["remote_syslog"], Later(Shape::Text, if_not_empty)),
     row(&["proxy_protocol"], Later(Shape::Bool, if_true)),
-    row(
-        &["proxies"],
-        Later(Shape::With(blocks::check_proxies), always),
-    ),
+    row(&["proxies"], Later(Shape::With(blocks::check_proxies), always)),
     row(&["tls"], Later(Shape::With(tls::check_client), always)),
     row(&["jetstream"], jetstream::RULE),
     row(&["cluster"], Later(blocks::CLUSTER, always)),
@@ -161,50 +104,22 @@ pub(super) static TOP: &[Row] = &[
     row(&["websocket", "ws"], Later(blocks::WEBSOCKET, always)),
     row(&["mqtt"], Later(blocks::MQTT, always)),
     row(&["accounts"], Later(Shape::With(accounts::check), always)),
-    row(
-        &["mappings", "maps"],
-        Later(Shape::With(accounts::check_mappings), always),
-    ),
+    row(&["mappings", "maps"], Later(Shape::With(accounts::check_mappings), always)),
     row(&["no_auth_user"], Later(Shape::Text, if_not_empty)),
+    row(&["system_account", "system"], Later(Shape::With(check_system_account), if_not_empty)),
     row(
-        &["system_account", "system"],
-        Later(Shape::With(check_system_account), if_not_empty),
-    ),
-    row(
-        &[
-            "operator",
-            "operators",
-            "roots",
-            "root",
-            "root_operators",
-            "root_operator",
-        ],
+        &["operator", "operators", "roots", "root", "root_operators", "root_operator"],
         Later(Shape::With(accounts::check_operators), always),
     ),
     row(
         &["resolver", "account_resolver", "accounts_resolver"],
         Later(Shape::With(accounts::check_resolver), always),
     ),
-    row(
-        &["resolver_tls"],
-        Later(Shape::With(tls::check_client), always),
-    ),
-    row(
-        &["resolver_preload"],
-        Later(Shape::With(accounts::check_preload), always),
-    ),
-    row(
-        &["resolver_pinned_accounts"],
-        Later(Shape::TextList("resolver_pinned_accounts"), always),
-    ),
-    row(
-        &["trusted", "trusted_keys"],
-        Later(Shape::With(accounts::check_trusted_keys), always),
-    ),
-    row(
-        &["default_js_domain"],
-        Later(Shape::With(jetstream::check_domains), always),
-    ),
+    row(&["resolver_tls"], Later(Shape::With(tls::check_client), always)),
+    row(&["resolver_preload"], Later(Shape::With(accounts::check_preload), always)),
+    row(&["resolver_pinned_accounts"], Later(Shape::TextList("resolver_pinned_accounts"), always)),
+    row(&["trusted", "trusted_keys"], Later(Shape::With(accounts::check_trusted_keys), always)),
+    row(&["default_js_domain"], Later(Shape::With(jetstream::check_domains), always)),
 ];
 
 fn set_listen(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
@@ -257,16 +172,10 @@ fn check_write_timeout(reader: &mut Reader, key: &str, node: &Node) -> Result<()
     match text(node)?.as_str() {
         "default" | "close" => Ok(()),
         "retry" => {
-            reader
-                .settings
-                .missing_features
-                .push(format!("{key}: retry"));
+            reader.settings.missing_features.push(format!("{key}: retry"));
             Ok(())
         }
-        _ => Err(at(
-            node,
-            "write_timeout must be 'default', 'close' or 'retry'",
-        )),
+        _ => Err(at(node, "write_timeout must be 'default', 'close' or 'retry'")),
     }
 }
 
@@ -291,10 +200,7 @@ fn set_lame_duck_duration(reader: &mut Reader, _: &str, node: &Node) -> Result<(
 fn set_lame_duck_grace_period(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let nanoseconds = duration_text("lame_duck_grace_period", node)?;
     if nanoseconds < 0 {
-        return Err(at(
-            node,
-            "invalid lame_duck_grace_period, needs to be positive",
-        ));
+        return Err(at(node, "invalid lame_duck_grace_period, needs to be positive"));
     }
     reader.settings.lame_duck_grace_period = Some(nanoseconds);
     Ok(())
@@ -316,10 +222,7 @@ fn set_tags(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
         }
         other => {
             let found = other.type_name();
-            return Err(at(
-                node,
-                &format!("error parsing tags: unsupported type {found}"),
-            ));
+            return Err(at(node, &format!("error parsing tags: unsupported type {found}")));
         }
     };
     let known = reader.settings.tags.get_or_insert_default();
@@ -335,18 +238,11 @@ fn set_tags(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
 fn set_metadata(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let Value::Map(map) = &node.value else {
         let found = node.value.type_name();
-        return Err(at(
-            node,
-            &format!("error parsing metadata: unsupported type {found}"),
-        ));
+        return Err(at(node, &format!("error parsing metadata: unsupported type {found}")));
     };
     for (key, node) in map.iter() {
         let value = text(node)?;
-        reader
-            .settings
-            .metadata
-            .get_or_insert_default()
-            .insert(key.to_owned(), value);
+        reader.settings.metadata.get_or_insert_default().insert(key.to_owned(), value);
     }
     Ok(())
 }
@@ -354,10 +250,7 @@ fn set_metadata(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String>
 fn check_feature_flags(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let Value::Map(map) = &node.value else {
         let found = node.value.type_name();
-        return Err(at(
-            node,
-            &format!("error parsing feature flags: unsupported type {found}"),
-        ));
+        return Err(at(node, &format!("error parsing feature flags: unsupported type {found}")));
     };
     for (key, node) in map.iter() {
         let Value::Bool(_) = node.value else {
@@ -371,7 +264,5 @@ fn check_feature_flags(_: &mut Reader, _: &str, node: &Node) -> Result<(), Strin
 }
 
 fn check_system_account(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    text(node)
-        .map(drop)
-        .map_err(|_| at(node, "system account name must be a string"))
+    text(node).map(drop).map_err(|_| at(node, "system account name must be a string"))
 }

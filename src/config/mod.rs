@@ -60,10 +60,9 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax(reason) => f.write_str(reason),
-            Self::Schema { warnings, errors } => warnings
-                .iter()
-                .chain(errors)
-                .try_for_each(|line| writeln!(f, "{line}")),
+            Self::Schema { warnings, errors } => {
+                warnings.iter().chain(errors).try_for_each(|line| writeln!(f, "{line}"))
+            }
         }
     }
 }
@@ -83,23 +82,12 @@ pub fn parse_bytes(
     let map = parser::parse(name, input, surroundings).map_err(Problem::Syntax)?;
     let mut reader = schema::Reader::default();
     if map.is_empty() {
-        reader
-            .warnings
-            .push(format!("{name}: config has no values or is empty"));
+        reader.warnings.push(format!("{name}: config has no values or is empty"));
     }
     reader.read(&map);
-    let schema::Reader {
-        settings,
-        errors,
-        warnings,
-        ..
-    } = reader;
+    let schema::Reader { settings, errors, warnings, .. } = reader;
     if errors.is_empty() {
-        Ok(File {
-            digest: digest::of(&map),
-            warnings,
-            settings,
-        })
+        Ok(File { digest: digest::of(&map), warnings, settings })
     } else {
         Err(Problem::Schema { warnings, errors })
     }
@@ -125,11 +113,8 @@ impl Surroundings for Machine {
     fn read(&mut self, path: &Path) -> Result<Vec<u8>, String> {
         fs::read(path).map_err(|error| {
             // A directory opens and then does not read.
-            let verb = if error.kind() == std::io::ErrorKind::IsADirectory {
-                "read"
-            } else {
-                "open"
-            };
+            let verb =
+                if error.kind() == std::io::ErrorKind::IsADirectory { "read" } else { "open" };
             format!("{verb} {}: {}", path.display(), error_text(&error))
         })
     }
@@ -142,10 +127,7 @@ impl Surroundings for Machine {
 impl File {
     /// Whether the file asks for a cluster.
     pub fn has_cluster(&self) -> bool {
-        self.settings
-            .missing_features
-            .iter()
-            .any(|feature| feature == "cluster")
+        self.settings.missing_features.iter().any(|feature| feature == "cluster")
     }
 }
 

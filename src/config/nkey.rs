@@ -21,12 +21,7 @@ pub(super) fn is_public(text: &str, kind: Kind) -> bool {
 pub(super) fn is_any_public(text: &str) -> bool {
     const SERVER: u8 = 13 << 3;
     const CLUSTER: u8 = 2 << 3;
-    let kinds = [
-        Kind::Account as u8,
-        Kind::Operator as u8,
-        Kind::User as u8,
-        Kind::Curve as u8,
-    ];
+    let kinds = [Kind::Account as u8, Kind::Operator as u8, Kind::User as u8, Kind::Curve as u8];
     public_kind(text).is_some_and(|kind| kinds.contains(&kind) || kind == SERVER || kind == CLUSTER)
 }
 
@@ -37,11 +32,7 @@ pub(super) fn is_user_seed(text: &str) -> bool {
 
 fn public_kind(text: &str) -> Option<u8> {
     let bytes = decode(text)?;
-    if bytes.len() == DECODED {
-        bytes.first().copied()
-    } else {
-        None
-    }
+    if bytes.len() == DECODED { bytes.first().copied() } else { None }
 }
 
 /// The bytes, if their checksum is right.
@@ -70,11 +61,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
         (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
-            if crc & 0x8000 == 0 {
-                crc << 1
-            } else {
-                crc << 1 ^ 0x1021
-            }
+            if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 }
         })
     })
 }
@@ -89,10 +76,7 @@ mod tests {
         assert!(is_public(user, Kind::User));
         assert!(is_any_public(user));
         assert!(!is_public(user, Kind::Account));
-        assert!(!is_public(
-            "UCARKS2E3KVB7YORL2DG34XLT7PUCOL2SVM7YXV6ETHLW6Z46UUJ2VZ4",
-            Kind::User
-        ));
+        assert!(!is_public("UCARKS2E3KVB7YORL2DG34XLT7PUCOL2SVM7YXV6ETHLW6Z46UUJ2VZ4", Kind::User));
         assert!(!is_public("U", Kind::User));
         assert!(!is_user_seed(user));
     }

@@ -90,10 +90,7 @@ impl<'a> Parser<'a> {
             if item.kind == Kind::End {
                 if key_before_end {
                     let Item { line, column, .. } = item;
-                    return Err(format!(
-                        "config is invalid ({}:{line}:{column})",
-                        self.source
-                    ));
+                    return Err(format!("config is invalid ({}:{line}:{column})", self.source));
                 }
                 break;
             }
@@ -115,11 +112,7 @@ impl<'a> Parser<'a> {
             }
             Kind::Key => {
                 let name = text_of(item);
-                self.keys.push(Key {
-                    name,
-                    line: item.line,
-                    column: item.column,
-                });
+                self.keys.push(Key { name, line: item.line, column: item.column });
                 return Ok(());
             }
             Kind::Comment | Kind::End => return Ok(()),
@@ -130,13 +123,7 @@ impl<'a> Parser<'a> {
         }
         let value = self.value_of(item)?;
         let source = Rc::clone(&self.source);
-        self.set(Node {
-            value,
-            line: item.line,
-            column: item.column,
-            source,
-            referenced: false,
-        })
+        self.set(Node { value, line: item.line, column: item.column, source, referenced: false })
     }
 
     fn value_of(&mut self, item: &Item) -> Result<Value, String> {
@@ -181,10 +168,7 @@ impl<'a> Parser<'a> {
         match self.contexts.last_mut() {
             Some(Context::Array(nodes)) => nodes.push(node),
             Some(Context::Map(map)) => {
-                let key = self
-                    .keys
-                    .pop()
-                    .ok_or_else(|| "config is invalid".to_owned())?;
+                let key = self.keys.pop().ok_or_else(|| "config is invalid".to_owned())?;
                 node.line = key.line;
                 node.column = key.column;
                 map.insert(&key.name, node);
@@ -209,10 +193,7 @@ impl<'a> Parser<'a> {
             };
             node.referenced = true;
             *budget = budget.checked_sub(node.value.size()).ok_or_else(|| {
-                format!(
-                    "variable reference for '{name}' on line {} is too large",
-                    item.line
-                )
+                format!("variable reference for '{name}' on line {} is too large", item.line)
             })?;
             if outer + node.value.depth() > MAX_NESTING + 1 {
                 return Err(format!(
@@ -241,9 +222,7 @@ impl<'a> Parser<'a> {
             return Err(format!("variable reference cycle for '{name}'"));
         }
         if self.expanding.len() >= MAX_INCLUDES {
-            return Err(format!(
-                "more than {MAX_INCLUDES} variables refer to each other"
-            ));
+            return Err(format!("more than {MAX_INCLUDES} variables refer to each other"));
         }
         let Some(text) = self.surroundings.variable(name) else {
             return Ok(None);
@@ -267,9 +246,7 @@ impl<'a> Parser<'a> {
         let name = text_of(item);
         let problem = |what: String| format!("error parsing include file '{name}', {what}");
         if self.includes >= MAX_INCLUDES {
-            return Err(problem(format!(
-                "more than {MAX_INCLUDES} files include each other"
-            )));
+            return Err(problem(format!("more than {MAX_INCLUDES} files include each other")));
         }
         *self.budget = self
             .budget
@@ -290,11 +267,7 @@ impl<'a> Parser<'a> {
             if outer + node.value.depth() > MAX_NESTING + 1 {
                 return Err(problem(format!("nested deeper than {MAX_NESTING} levels")));
             }
-            self.keys.push(Key {
-                name: name.to_string(),
-                line: node.line,
-                column: node.column,
-            });
+            self.keys.push(Key { name: name.to_string(), line: node.line, column: node.column });
             self.set(node)?;
         }
         Ok(())
@@ -332,9 +305,7 @@ fn text_of(item: &Item) -> String {
 }
 
 fn integer(text: &str) -> Result<i64, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '-')
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits);
     let out_of_range = || format!("integer '{text}' is out of the range");
     let number: i64 = number.parse().map_err(|error: std::num::ParseIntError| {
@@ -365,22 +336,14 @@ fn integer(text: &str) -> Result<i64, String> {
 }
 
 fn float(text: &str) -> Result<f64, String> {
-    let number: f64 = text
-        .parse()
-        .map_err(|_| format!("expected float, but got '{text}'"))?;
-    if number.is_finite() {
-        Ok(number)
-    } else {
-        Err(format!("float '{text}' is out of the range"))
-    }
+    let number: f64 = text.parse().map_err(|_| format!("expected float, but got '{text}'"))?;
+    if number.is_finite() { Ok(number) } else { Err(format!("float '{text}' is out of the range")) }
 }
 
 /// Checks that `YYYY-MM-DDTHH:MM:SSZ` exists in the calendar.
 fn date_time(text: String) -> Result<Value, String> {
     let number = |range: std::ops::Range<usize>| -> u32 {
-        text.get(range)
-            .and_then(|digits| digits.parse().ok())
-            .unwrap_or(u32::MAX)
+        text.get(range).and_then(|digits| digits.parse().ok()).unwrap_or(u32::MAX)
     };
     let (year, month, day) = (number(0..4), number(5..7), number(8..10));
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -396,8 +359,6 @@ fn date_time(text: String) -> Result<Value, String> {
     if exists {
         Ok(Value::DateTime(text))
     } else {
-        Err(format!(
-            "expected Zulu formatted DateTime, but got '{text}'"
-        ))
+        Err(format!("expected Zulu formatted DateTime, but got '{text}'"))
     }
 }

@@ -67,10 +67,7 @@ struct Changes(Vec<Change>);
 impl Changes {
     fn note(&mut self, changed: bool, kind: Kind, line: impl FnOnce() -> String) {
         if changed {
-            self.0.push(Change {
-                kind,
-                line: Some(line()),
-            });
+            self.0.push(Change { kind, line: Some(line()) });
         }
     }
 }
@@ -81,47 +78,20 @@ fn refuse(old: &Options, new: &Options) -> Result<(), String> {
     let text = |name: &Option<String>| name.clone().unwrap_or_default();
     let number = |limit: Option<std::num::NonZeroUsize>| limit.map_or(0, usize::from).to_string();
     let tokens = |options: &Options| {
-        options
-            .max_subscription_tokens
-            .map_or(0, std::num::NonZeroU8::get)
-            .to_string()
+        options.max_subscription_tokens.map_or(0, std::num::NonZeroU8::get).to_string()
     };
     // Any port will do, so the one at hand does.
-    let port = if new.port == Port::Random {
-        old.port
-    } else {
-        new.port
-    };
+    let port = if new.port == Port::Random { old.port } else { new.port };
     let fixed = [
         ("ServerName", text(&old.server_name), text(&new.server_name)),
         ("Host", old.host.clone(), new.host.clone()),
         ("Port", port_text(old.port), port_text(port)),
-        (
-            "NoHeaderSupport",
-            old.no_header_support.to_string(),
-            new.no_header_support.to_string(),
-        ),
-        (
-            "MaxSubs",
-            number(old.max_subscriptions),
-            number(new.max_subscriptions),
-        ),
+        ("NoHeaderSupport", old.no_header_support.to_string(), new.no_header_support.to_string()),
+        ("MaxSubs", number(old.max_subscriptions), number(new.max_subscriptions)),
         ("MaxSubTokens", tokens(old), tokens(new)),
-        (
-            "MaxPending",
-            old.max_pending.to_string(),
-            new.max_pending.to_string(),
-        ),
-        (
-            "LogSizeLimit",
-            number(old.log_size_limit),
-            number(new.log_size_limit),
-        ),
-        (
-            "LogMaxFiles",
-            number(old.log_max_files),
-            number(new.log_max_files),
-        ),
+        ("MaxPending", old.max_pending.to_string(), new.max_pending.to_string()),
+        ("LogSizeLimit", number(old.log_size_limit), number(new.log_size_limit)),
+        ("LogMaxFiles", number(old.log_max_files), number(new.log_max_files)),
         (
             "LameDuckDuration",
             duration_text(old.lame_duck_duration),
@@ -134,9 +104,9 @@ fn refuse(old: &Options, new: &Options) -> Result<(), String> {
         ),
     ];
     match fixed.iter().find(|(_, old, new)| old != new) {
-        Some((name, old, new)) => Err(format!(
-            "config reload not supported for {name}: old={old}, new={new}"
-        )),
+        Some((name, old, new)) => {
+            Err(format!("config reload not supported for {name}: old={old}, new={new}"))
+        }
         None => Ok(()),
     }
 }
@@ -151,14 +121,10 @@ fn port_text(port: Port) -> String {
 fn log(old: &Options, new: &Options, changes: &mut Changes) {
     // Advertising comes first because the reference goes through its fields in order.
     let advertise = new.client_advertise.clone().unwrap_or_default();
-    changes.note(
-        old.client_advertise != new.client_advertise,
-        Kind::Info,
-        || {
-            // Without the `ed`, as in the reference.
-            format!("Reload: client_advertise = {advertise}")
-        },
-    );
+    changes.note(old.client_advertise != new.client_advertise, Kind::Info, || {
+        // Without the `ed`, as in the reference.
+        format!("Reload: client_advertise = {advertise}")
+    });
     let stamp = |options: &Options| options.log_time != LogTime::None;
     let utc = |options: &Options| options.log_time == LogTime::Utc;
     let switches = [
@@ -170,24 +136,18 @@ fn log(old: &Options, new: &Options, changes: &mut Changes) {
         ("logtime_utc", utc(old), utc(new)),
     ];
     for (name, old, new) in switches {
-        changes.note(old != new, Kind::Log, || {
-            format!("Reloaded: {name} = {new}")
-        });
+        changes.note(old != new, Kind::Log, || format!("Reloaded: {name} = {new}"));
     }
 }
 
 fn clients(old: &Options, new: &Options, changes: &mut Changes) {
-    changes.note(
-        old.max_connections != new.max_connections,
-        Kind::MaxConnections,
-        || {
-            // Zero is the reference's sign for the default, so it keeps "none" as -1.
-            match new.max_connections {
-                0 => "Reloaded: max_connections = -1".to_owned(),
-                limit => format!("Reloaded: max_connections = {limit}"),
-            }
-        },
-    );
+    changes.note(old.max_connections != new.max_connections, Kind::MaxConnections, || {
+        // Zero is the reference's sign for the default, so it keeps "none" as -1.
+        match new.max_connections {
+            0 => "Reloaded: max_connections = -1".to_owned(),
+            limit => format!("Reloaded: max_connections = {limit}"),
+        }
+    });
     let (old_user, old_password, old_token) = credentials(&old.authorization);
     let (user, password, token) = credentials(&new.authorization);
     for (name, changed) in [
@@ -195,112 +155,60 @@ fn clients(old: &Options, new: &Options, changes: &mut Changes) {
         ("password", old_password != password),
         ("token", old_token != token),
     ] {
-        changes.note(changed, Kind::Authorization, || {
-            format!("Reloaded: authorization {name}")
-        });
+        changes.note(changed, Kind::Authorization, || format!("Reloaded: authorization {name}"));
     }
     changes.note(old.ping_interval != new.ping_interval, Kind::Value, || {
-        format!(
-            "Reloaded: ping_interval = {}",
-            duration_text(new.ping_interval)
-        )
+        format!("Reloaded: ping_interval = {}", duration_text(new.ping_interval))
     });
     changes.note(old.ping_max != new.ping_max, Kind::Value, || {
         format!("Reloaded: ping_max = {}", new.ping_max)
     });
     changes.note(old.auth_timeout != new.auth_timeout, Kind::Value, || {
-        format!(
-            "Reloaded: authorization timeout = {}",
-            new.auth_timeout.as_secs_f64()
-        )
+        format!("Reloaded: authorization timeout = {}", new.auth_timeout.as_secs_f64())
     });
-    changes.note(
-        old.max_control_line != new.max_control_line,
-        Kind::Value,
-        || format!("Reloaded: max_control_line = {}", new.max_control_line),
-    );
+    changes.note(old.max_control_line != new.max_control_line, Kind::Value, || {
+        format!("Reloaded: max_control_line = {}", new.max_control_line)
+    });
     changes.note(old.max_payload != new.max_payload, Kind::Info, || {
         format!("Reloaded: max_payload = {}", new.max_payload)
     });
-    changes.note(
-        old.no_fast_producer_stall != new.no_fast_producer_stall,
-        Kind::Value,
-        || {
-            let not = if new.no_fast_producer_stall {
-                "not "
-            } else {
-                ""
-            };
-            format!("Reloaded: fast producers will {not}be stalled")
-        },
-    );
+    changes.note(old.no_fast_producer_stall != new.no_fast_producer_stall, Kind::Value, || {
+        let not = if new.no_fast_producer_stall { "not " } else { "" };
+        format!("Reloaded: fast producers will {not}be stalled")
+    });
 }
 
 fn files(old: &Options, new: &Options, changes: &mut Changes) {
     let shown = |path: &Option<std::path::PathBuf>| {
-        path.as_ref()
-            .map(|path| path.display().to_string())
-            .unwrap_or_default()
+        path.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
     };
     if old.pid_file != new.pid_file {
-        let line = new
-            .pid_file
-            .as_ref()
-            .map(|path| format!("Reloaded: pid_file = {}", path.display()));
-        changes.0.push(Change {
-            kind: Kind::PidFile,
-            line,
-        });
+        let line =
+            new.pid_file.as_ref().map(|path| format!("Reloaded: pid_file = {}", path.display()));
+        changes.0.push(Change { kind: Kind::PidFile, line });
     }
-    changes.note(
-        old.ports_file_dir != new.ports_file_dir,
-        Kind::PortsFile,
-        || format!("Reloaded: ports_file_dir = {}", shown(&new.ports_file_dir)),
-    );
+    changes.note(old.ports_file_dir != new.ports_file_dir, Kind::PortsFile, || {
+        format!("Reloaded: ports_file_dir = {}", shown(&new.ports_file_dir))
+    });
     changes.note(old.log_file != new.log_file, Kind::Log, || {
         format!("Reloaded: log_file = {}", shown(&new.log_file))
     });
 }
 
 fn rest(old: &Options, new: &Options, changes: &mut Changes) {
-    changes.note(
-        old.write_deadline != new.write_deadline,
-        Kind::Value,
-        || {
-            format!(
-                "Reloaded: write_deadline = {}",
-                duration_text(new.write_deadline)
-            )
-        },
-    );
-    changes.note(
-        old.max_traced_msg_len != new.max_traced_msg_len,
-        Kind::Value,
-        || {
-            let length = new.max_traced_msg_len.map_or(0, usize::from);
-            format!("Reloaded: max_traced_msg_len = {length}")
-        },
-    );
-    changes.note(
-        old.connect_error_reports != new.connect_error_reports,
-        Kind::Value,
-        || {
-            format!(
-                "Reloaded: connect_error_reports = {}",
-                new.connect_error_reports
-            )
-        },
-    );
-    changes.note(
-        old.reconnect_error_reports != new.reconnect_error_reports,
-        Kind::Value,
-        || {
-            format!(
-                "Reloaded: reconnect_error_reports = {}",
-                new.reconnect_error_reports
-            )
-        },
-    );
+    changes.note(old.write_deadline != new.write_deadline, Kind::Value, || {
+        format!("Reloaded: write_deadline = {}", duration_text(new.write_deadline))
+    });
+    changes.note(old.max_traced_msg_len != new.max_traced_msg_len, Kind::Value, || {
+        let length = new.max_traced_msg_len.map_or(0, usize::from);
+        format!("Reloaded: max_traced_msg_len = {length}")
+    });
+    changes.note(old.connect_error_reports != new.connect_error_reports, Kind::Value, || {
+        format!("Reloaded: connect_error_reports = {}", new.connect_error_reports)
+    });
+    changes.note(old.reconnect_error_reports != new.reconnect_error_reports, Kind::Value, || {
+        format!("Reloaded: reconnect_error_reports = {}", new.reconnect_error_reports)
+    });
     let sorted = |tags: &[String]| {
         let mut tags = tags.to_vec();
         tags.sort_unstable();
@@ -308,9 +216,7 @@ fn rest(old: &Options, new: &Options, changes: &mut Changes) {
     };
     let tags = sorted(&old.tags) != sorted(&new.tags);
     changes.note(tags, Kind::Info, || "Reloaded: tags".to_owned());
-    changes.note(old.metadata != new.metadata, Kind::Info, || {
-        "Reloaded: metadata".to_owned()
-    });
+    changes.note(old.metadata != new.metadata, Kind::Info, || "Reloaded: metadata".to_owned());
 }
 
 fn credentials(authorization: &Authorization) -> (&str, &str, &str) {
@@ -323,14 +229,8 @@ fn credentials(authorization: &Authorization) -> (&str, &str, &str) {
 
 /// What the log says when all changes are applied.
 pub fn summary(new: &Options) -> String {
-    let digest = new
-        .config_digest
-        .as_ref()
-        .map(|digest| format!("({digest})"));
-    format!(
-        "Reloaded server configuration {}",
-        digest.unwrap_or_default()
-    )
+    let digest = new.config_digest.as_ref().map(|digest| format!("({digest})"));
+    format!("Reloaded server configuration {}", digest.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -362,28 +262,13 @@ mod tests {
         let rows = [
             ("", "", vec![]),
             ("", "debug: true", vec!["Reloaded: debug = true"]),
-            (
-                "",
-                "max_connections: 0",
-                vec!["Reloaded: max_connections = -1"],
-            ),
-            (
-                "",
-                "ping_interval: \"90s\"",
-                vec!["Reloaded: ping_interval = 1m30s"],
-            ),
-            (
-                "",
-                "client_advertise: \"a:1\"",
-                vec!["Reload: client_advertise = a:1"],
-            ),
+            ("", "max_connections: 0", vec!["Reloaded: max_connections = -1"]),
+            ("", "ping_interval: \"90s\"", vec!["Reloaded: ping_interval = 1m30s"]),
+            ("", "client_advertise: \"a:1\"", vec!["Reload: client_advertise = a:1"]),
             (
                 "authorization { user: a, password: b }",
                 "authorization { user: a, password: c, timeout: 1.5 }",
-                vec![
-                    "Reloaded: authorization password",
-                    "Reloaded: authorization timeout = 1.5",
-                ],
+                vec!["Reloaded: authorization password", "Reloaded: authorization timeout = 1.5"],
             ),
             (
                 "",
@@ -396,10 +281,7 @@ mod tests {
         ];
         for (old, new, expected) in rows {
             let changes = diff(&options(old), &options(new)).expect("reloadable");
-            let lines: Vec<String> = changes
-                .into_iter()
-                .filter_map(|change| change.line)
-                .collect();
+            let lines: Vec<String> = changes.into_iter().filter_map(|change| change.line).collect();
             assert_eq!(lines, expected, "{new}");
         }
     }

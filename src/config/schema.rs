@@ -63,10 +63,7 @@ pub(super) const fn row(names: &'static [&'static str], rule: Rule) -> Row {
 
 /// A key whose value is only checked.
 pub(super) const fn known(names: &'static [&'static str], shape: Shape) -> Row {
-    Row {
-        names,
-        rule: Rule::Known(shape),
-    }
+    Row { names, rule: Rule::Known(shape) }
 }
 
 /// Collects what a file says and what is wrong with it. Problems come in file order; the reference
@@ -108,8 +105,7 @@ impl Reader {
     /// Complains about a key that no table knows, unless it serves as a variable.
     pub(super) fn unknown(&mut self, key: &str, node: &Node) {
         if !node.referenced {
-            self.errors
-                .push(at(node, &format!("unknown field {}", quote(key))));
+            self.errors.push(at(node, &format!("unknown field {}", quote(key))));
         }
     }
 
@@ -173,10 +169,7 @@ impl Reader {
     }
 
     pub(super) fn warn(&mut self, field: &str, node: &Node, reason: &str) {
-        self.warnings.push(at(
-            node,
-            &format!("invalid use of field {}: {reason}", quote(field)),
-        ));
+        self.warnings.push(at(node, &format!("invalid use of field {}: {reason}", quote(field))));
     }
 }
 
@@ -188,10 +181,7 @@ pub(super) fn at(node: &Node, reason: &str) -> String {
 /// The complaint about a value of the wrong type, in the words of the reference's runtime.
 fn mismatch(node: &Node, wanted: &str) -> String {
     let found = node.value.type_name();
-    at(
-        node,
-        &format!("interface conversion: interface {{}} is {found}, not {wanted}"),
-    )
+    at(node, &format!("interface conversion: interface {{}} is {found}, not {wanted}"))
 }
 
 pub(super) fn boolean(node: &Node) -> Result<bool, String> {
@@ -237,19 +227,13 @@ pub(super) fn listen(node: &Node) -> Result<(Option<String>, i64), String> {
         Value::String(bytes) => {
             let address = String::from_utf8_lossy(bytes);
             let (host, port) = split_host_port(&address).map_err(|_| {
-                at(
-                    node,
-                    &format!("could not parse address string {}", quote(&address)),
-                )
+                at(node, &format!("could not parse address string {}", quote(&address)))
             })?;
             let number = port
                 .parse()
                 .map_err(|_| at(node, &format!("could not parse port {}", quote(port))))?;
             Ok((Some(host.to_owned()), number))
         }
-        other => Err(at(
-            node,
-            &format!("expected port or host:port, got {}", other.type_name()),
-        )),
+        other => Err(at(node, &format!("expected port or host:port, got {}", other.type_name()))),
     }
 }

@@ -140,11 +140,7 @@ impl Settings {
             max_payload,
             max_pending,
             max_traced_msg_len: positive(self.max_traced_msg_len),
-            write_deadline: span(
-                "write_deadline",
-                self.write_deadline,
-                default::WRITE_DEADLINE,
-            )?,
+            write_deadline: span("write_deadline", self.write_deadline, default::WRITE_DEADLINE)?,
             ping_interval: span("ping_interval", self.ping_interval, default::PING_INTERVAL)?,
             ping_max: count(self.ping_max, default::PING_MAX),
             lame_duck_duration,
@@ -186,10 +182,7 @@ impl Settings {
     }
 
     fn log_time(&self) -> LogTime {
-        match (
-            self.logtime.unwrap_or(true),
-            self.logtime_utc.unwrap_or(false),
-        ) {
+        match (self.logtime.unwrap_or(true), self.logtime_utc.unwrap_or(false)) {
             (false, _) => LogTime::None,
             (true, false) => LogTime::Local,
             (true, true) => LogTime::Utc,
@@ -243,11 +236,8 @@ impl Settings {
     }
 
     fn lame_duck(&self) -> Result<(Duration, Duration), String> {
-        let duration = span(
-            "lame_duck_duration",
-            self.lame_duck_duration,
-            default::LAME_DUCK_DURATION,
-        )?;
+        let duration =
+            span("lame_duck_duration", self.lame_duck_duration, default::LAME_DUCK_DURATION)?;
         let grace = span(
             "lame_duck_grace_period",
             self.lame_duck_grace_period,
@@ -289,9 +279,7 @@ fn check_advertise(address: &str) -> Result<(), String> {
     let port = port.trim();
     match port.parse::<i64>() {
         Ok(_) => Ok(()),
-        Err(_) => Err(problem(format!(
-            "strconv.Atoi: parsing \"{port}\": invalid syntax"
-        ))),
+        Err(_) => Err(problem(format!("strconv.Atoi: parsing \"{port}\": invalid syntax"))),
     }
 }
 
@@ -314,16 +302,12 @@ fn count(value: Option<i64>, default: u32) -> u32 {
 
 /// A limit that is off unless it is above zero.
 fn positive(value: Option<i64>) -> Option<NonZeroUsize> {
-    value
-        .and_then(|number| usize::try_from(number).ok())
-        .and_then(NonZeroUsize::new)
+    value.and_then(|number| usize::try_from(number).ok()).and_then(NonZeroUsize::new)
 }
 
 /// Written as zero or less, nobody may connect; that is the one limit where zero is not the default.
 fn max_connections(value: Option<i64>) -> usize {
-    value.map_or(default::MAX_CONNECTIONS, |number| {
-        usize::try_from(number).unwrap_or(0)
-    })
+    value.map_or(default::MAX_CONNECTIONS, |number| usize::try_from(number).unwrap_or(0))
 }
 
 fn span(name: &str, nanoseconds: Option<i64>, default: Duration) -> Result<Duration, String> {

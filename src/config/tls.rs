@@ -70,18 +70,12 @@ fn check(node: &Node, for_clients: bool) -> Result<(), String> {
         .or(get("certificates"))
         .is_some_and(|(_, pairs)| matches!(&pairs.value, Value::Array(pairs) if !pairs.is_empty()));
     if has_pairs && get("cert_file").is_some() {
-        return Err(at(
-            last,
-            &problem("cannot combine 'cert_file' option with 'certs' option"),
-        ));
+        return Err(at(last, &problem("cannot combine 'cert_file' option with 'certs' option")));
     }
     let allowed = get("allow_insecure_cipher_suites")
         .is_some_and(|(_, node)| matches!(node.value, Value::Bool(true)));
     if let Some((_, suites)) = get("cipher_suites").filter(|_| !allowed) {
-        let named: Vec<String> = array(suites)?
-            .iter()
-            .filter_map(|node| text(node).ok())
-            .collect();
+        let named: Vec<String> = array(suites)?.iter().filter_map(|node| text(node).ok()).collect();
         let insecure: Vec<&str> = named
             .iter()
             .map(String::as_str)
@@ -130,17 +124,11 @@ fn check_key(key: &str, node: &Node, for_clients: bool) -> Result<(), String> {
         "cert_store" => Err(at(node, "cert store type not implemented")),
         "cert_match_by" | "cert_match" => match &node.value {
             Value::String(name) if !name.is_empty() => Ok(()),
-            _ => Err(at(
-                node,
-                &format!("expected '{lower}' to be a valid non-empty string"),
-            )),
+            _ => Err(at(node, &format!("expected '{lower}' to be a valid non-empty string"))),
         },
         "cert_match_skip_invalid" => match node.value {
             Value::Bool(_) => Ok(()),
-            _ => Err(at(
-                node,
-                "expected 'cert_match_skip_invalid' to be a boolean",
-            )),
+            _ => Err(at(node, "expected 'cert_match_skip_invalid' to be a boolean")),
         },
         "ca_certs_match" => Ok(()),
         _ => Err(at(node, &problem(&format!("unknown field {}", quote(key))))),
@@ -155,14 +143,8 @@ fn problem(reason: &str) -> String {
 fn typed<const FILE: bool>(key: &str, node: &Node) -> Result<(), String> {
     match (&node.value, FILE) {
         (Value::String(_), true) | (Value::Bool(_), false) => Ok(()),
-        (_, true) => Err(at(
-            node,
-            &problem(&format!("expected '{key}' to be filename")),
-        )),
-        (_, false) => Err(at(
-            node,
-            &problem(&format!("expected '{key}' to be a boolean")),
-        )),
+        (_, true) => Err(at(node, &problem(&format!("expected '{key}' to be filename")))),
+        (_, false) => Err(at(node, &problem(&format!("expected '{key}' to be a boolean")))),
     }
 }
 
@@ -198,10 +180,7 @@ fn check_timeout(node: &Node) -> Result<(), String> {
 fn check_pinned(node: &Node) -> Result<(), String> {
     const FORM: &str = "hex-encoded sha256 of DER encoded SubjectPublicKeyInfo";
     let keys = array(node).map_err(|_| {
-        at(
-            node,
-            &problem(&format!("expected 'pinned_certs' to be a list of {FORM}")),
-        )
+        at(node, &problem(&format!("expected 'pinned_certs' to be a list of {FORM}")))
     })?;
     for node in keys {
         let key = text(node)?.to_lowercase();
@@ -216,10 +195,7 @@ fn check_pinned(node: &Node) -> Result<(), String> {
 fn check_version(node: &Node) -> Result<(), String> {
     let version = text(node).map_err(|_| {
         let shown = super::auth::shown(&node.value);
-        at(
-            node,
-            &format!("error parsing tls config: 'min_version' wrong type: {shown}"),
-        )
+        at(node, &format!("error parsing tls config: 'min_version' wrong type: {shown}"))
     })?;
     let reason = match version.as_str() {
         "1.2" | "1.3" => return Ok(()),
@@ -239,29 +215,19 @@ fn check_handshake(key: &str, node: &Node) -> Result<(), String> {
             if words.contains(&value.to_lowercase().as_str()) || parse_duration(&value).is_ok() {
                 return Ok(());
             }
-            Err(at(
-                node,
-                &format!("field {key}'s value {} is invalid", quote(&value)),
-            ))
+            Err(at(node, &format!("field {key}'s value {} is invalid", quote(&value))))
         }
         other => {
             let found = other.type_name();
-            Err(at(
-                node,
-                &format!("field {key} should be a boolean or a string, got {found}"),
-            ))
+            Err(at(node, &format!("field {key} should be a boolean or a string, got {found}")))
         }
     }
 }
 
 fn check_pairs(node: &Node) -> Result<(), String> {
     const PREFIX: &str = "error parsing certificates config:";
-    let unsupported = |node: &Node| {
-        at(
-            node,
-            &format!("{PREFIX} unsupported type {}", node.value.type_name()),
-        )
-    };
+    let unsupported =
+        |node: &Node| at(node, &format!("{PREFIX} unsupported type {}", node.value.type_name()));
     for node in array(node).map_err(|_| unsupported(node))? {
         let Value::Map(pair) = &node.value else {
             return Err(unsupported(node));
@@ -272,10 +238,8 @@ fn check_pairs(node: &Node) -> Result<(), String> {
             last = node;
             let file = text(node).map_err(|_| unsupported(node))?;
             if !matches!(key, "cert_file" | "key_file") {
-                let reason = format!(
-                    "error parsing tls certs config, unknown field {}",
-                    quote(key)
-                );
+                let reason =
+                    format!("error parsing tls certs config, unknown field {}", quote(key));
                 return Err(at(node, &reason));
             }
             files += usize::from(!file.is_empty());
@@ -335,10 +299,7 @@ pub(super) fn check_ocsp(reader: &mut Reader, _: &str, node: &Node) -> Result<()
         Value::Map(block) => block,
         other => {
             let found = other.type_name();
-            return Err(at(
-                node,
-                &format!("error parsing ocsp config: unsupported type {found}"),
-            ));
+            return Err(at(node, &format!("error parsing ocsp config: unsupported type {found}")));
         }
     };
     for (key, node) in block.iter() {
@@ -353,10 +314,7 @@ pub(super) fn check_ocsp(reader: &mut Reader, _: &str, node: &Node) -> Result<()
             "urls" => drop(array(node)?),
             "url" => drop(text(node)?),
             _ => {
-                return Err(at(
-                    node,
-                    "error parsing ocsp config: unsupported field string",
-                ));
+                return Err(at(node, "error parsing ocsp config: unsupported field string"));
             }
         }
     }
@@ -386,10 +344,7 @@ pub(super) fn check_ocsp_cache(_: &mut Reader, _: &str, node: &Node) -> Result<(
             _ => false,
         };
         if !fits {
-            return Err(at(
-                node,
-                &format!("{PREFIX} unknown field [{}]", quote(key)),
-            ));
+            return Err(at(node, &format!("{PREFIX} unknown field [{}]", quote(key))));
         }
     }
     Ok(())

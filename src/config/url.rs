@@ -13,10 +13,7 @@ pub(super) fn check(node: &Node, kind: &str) -> Result<(), String> {
     if is_url(url) {
         return Ok(());
     }
-    Err(at(
-        node,
-        &format!("error parsing {kind} url [{}]", quote(url)),
-    ))
+    Err(at(node, &format!("error parsing {kind} url [{}]", quote(url))))
 }
 
 /// Checks a list; an entry that is there twice is only warned about.
@@ -59,9 +56,7 @@ fn is_url(text: &str) -> bool {
         return true;
     };
     let authority = after.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let name_end = host.rfind(']').map_or(0, |end| end + 1);
     if host.starts_with('[') != (name_end > 0) || host.contains([' ', '"', '<', '>', '\\', '^']) {
         return false;
@@ -78,24 +73,11 @@ mod tests {
 
     #[test]
     fn slips_are_told_from_addresses() {
-        for good in [
-            "nats://a:4222",
-            "nats://u:p@[::1]:1",
-            "tls://h",
-            "localhost:4222",
-            "/x",
-            "h",
-        ] {
+        for good in ["nats://a:4222", "nats://u:p@[::1]:1", "tls://h", "localhost:4222", "/x", "h"]
+        {
             assert!(is_url(good), "{good}");
         }
-        for bad in [
-            ":4222",
-            "127.0.0.1:4222",
-            "nats://a:b",
-            "nats://[::1",
-            "nats://a b",
-            "a\nb",
-        ] {
+        for bad in [":4222", "127.0.0.1:4222", "nats://a:b", "nats://[::1", "nats://a b", "a\nb"] {
             assert!(!is_url(bad), "{bad}");
         }
     }

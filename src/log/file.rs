@@ -30,19 +30,12 @@ impl LogFile {
         let (file, written) = open_to_append(path)
             .map_err(|error| format!("open {}: {}", path.display(), error_text(&error)))?;
         let size_limit = size_limit.map(|limit| limit as u64);
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            written,
-            size_limit,
-            max_files,
-        })
+        Ok(Self { path: path.to_owned(), file, written, size_limit, max_files })
     }
 
     /// Whether `pending` more bytes are too many.
     pub(super) fn is_full_with(&self, pending: usize) -> bool {
-        self.size_limit
-            .is_some_and(|limit| self.written + pending as u64 > limit)
+        self.size_limit.is_some_and(|limit| self.written + pending as u64 > limit)
     }
 
     /// Appends; a full disk loses lines and nothing else.
@@ -82,10 +75,7 @@ impl LogFile {
             }
         }
         let backup = quote(&Path::new(&backup).to_string_lossy());
-        let mut lines = vec![(
-            Level::Info,
-            format!("Rotated log, backup saved as {backup}"),
-        )];
+        let mut lines = vec![(Level::Info, format!("Rotated log, backup saved as {backup}"))];
         if let Some(max_files) = self.max_files {
             self.purge(max_files, &mut lines);
         }
@@ -97,12 +87,7 @@ impl LogFile {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         };
-        let name = self
-            .path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) => {
@@ -142,21 +127,14 @@ impl LogFile {
 }
 
 fn open_to_append(path: &Path) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(path)?;
+    let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
     let written = file.metadata()?.len();
     Ok((file, written))
 }
 
 /// Whether `found` is `name` with a stamp behind it; other files beside a log are left alone.
 fn is_backup(name: &str, found: &str) -> bool {
-    let Some(stamp) = found
-        .strip_prefix(name)
-        .and_then(|rest| rest.strip_prefix('.'))
-    else {
+    let Some(stamp) = found.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) else {
         return false;
     };
     let parts: Vec<&str> = stamp.split('.').collect();
@@ -164,10 +142,7 @@ fn is_backup(name: &str, found: &str) -> bool {
     let digits = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
     parts.len() == 7
         && parts.iter().all(digits)
-        && parts
-            .iter()
-            .zip(widths)
-            .all(|(part, width)| part.len() == width)
+        && parts.iter().zip(widths).all(|(part, width)| part.len() == width)
         && (1..=9).contains(&parts[6].len())
 }
 
@@ -199,10 +174,7 @@ mod tests {
         let backup = directory.join("n.log.2026.11.20.19.00.01.000000001");
         assert_eq!(fs::read(&backup).expect("set aside"), b"0123456789");
         assert_eq!(lines.len(), 1);
-        assert_eq!(
-            lines[0].1,
-            format!("Rotated log, backup saved as \"{}\"", backup.display())
-        );
+        assert_eq!(lines[0].1, format!("Rotated log, backup saved as \"{}\"", backup.display()));
         let lines = file.rotate(&at(2));
         let purged = "Purged log file \"n.log.2026.11.20.19.00.01.000000001\"".to_owned();
         assert_eq!(lines[1], (Level::Info, purged));
@@ -213,13 +185,7 @@ mod tests {
     #[test]
     fn only_stamped_names_are_backups() {
         assert!(is_backup("n.log", "n.log.2026.11.20.19.00.01.000000001"));
-        for other in [
-            "n.log",
-            "n.log.1",
-            "n.log.gz",
-            "n.log.2026.11.20.19.00.01",
-            "x.log.1.2",
-        ] {
+        for other in ["n.log", "n.log.1", "n.log.gz", "n.log.2026.11.20.19.00.01", "x.log.1.2"] {
             assert!(!is_backup("n.log", other), "{other}");
         }
     }

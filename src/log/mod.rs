@@ -78,10 +78,7 @@ impl From<&Options> for Settings {
             size_limit: options.log_size_limit.map(Into::into),
             max_files: options.log_max_files.map(Into::into),
             time: options.log_time,
-            levels: Levels {
-                debug: options.debug,
-                trace: options.trace,
-            },
+            levels: Levels { debug: options.debug, trace: options.trace },
         }
     }
 }
@@ -97,11 +94,7 @@ pub struct Logger {
 
 #[derive(Debug)]
 enum Message {
-    Line {
-        level: Level,
-        at: SystemTime,
-        text: String,
-    },
+    Line { level: Level, at: SystemTime, text: String },
     Configure(Settings),
     Reopen,
     Flush(SyncSender<()>),
@@ -113,30 +106,17 @@ pub fn start(settings: Settings) -> Result<Logger, String> {
     let levels = settings.levels;
     let output = Output::open(&settings)?;
     let (channel, messages) = sync_channel(CHANNEL_LINES);
-    let mut sink = Sink {
-        settings,
-        output,
-        zone: TimeZone::system(),
-        batch: Vec::new(),
-    };
+    let mut sink = Sink { settings, output, zone: TimeZone::system(), batch: Vec::new() };
     thread::Builder::new()
         .name("log".to_owned())
         .spawn(move || sink.run(&messages))
         .map_err(|error| format!("cannot start the log thread: {error}"))?;
-    Ok(Logger {
-        channel,
-        levels,
-        lost: Cell::new(0),
-    })
+    Ok(Logger { channel, levels, lost: Cell::new(0) })
 }
 
 impl Clone for Logger {
     fn clone(&self) -> Self {
-        Self {
-            channel: self.channel.clone(),
-            levels: self.levels,
-            lost: Cell::new(0),
-        }
+        Self { channel: self.channel.clone(), levels: self.levels, lost: Cell::new(0) }
     }
 }
 
@@ -220,11 +200,7 @@ impl Logger {
 
     /// Hands a line over; `worth` is how many lines are lost with it.
     fn send(&self, level: Level, text: String, worth: u64) {
-        let message = Message::Line {
-            level,
-            at: SystemTime::now(),
-            text,
-        };
+        let message = Message::Line { level, at: SystemTime::now(), text };
         if self.levels.trace || level == Level::Fatal {
             let _ = self.channel.send(message);
         } else if self.channel.try_send(message).is_err() {
@@ -252,9 +228,7 @@ impl Output {
             Some(path) => LogFile::open(path, settings.size_limit, settings.max_files)
                 .map(Self::File)
                 .map_err(|reason| format!("error opening file: {reason}")),
-            None => Ok(Self::Standard {
-                colours: io::stderr().is_terminal(),
-            }),
+            None => Ok(Self::Standard { colours: io::stderr().is_terminal() }),
         }
     }
 }
@@ -325,9 +299,7 @@ impl Sink {
             return;
         };
         let now = SystemTime::now();
-        let stamp = Timestamp::try_from(now)
-            .unwrap_or_default()
-            .to_zoned(self.zone.clone());
+        let stamp = Timestamp::try_from(now).unwrap_or_default().to_zoned(self.zone.clone());
         for (level, text) in file.rotate(&stamp) {
             // The reference ends these lines, and only these, like a DOS file.
             head(&mut self.batch, self.settings.time, &self.zone, now);
@@ -443,10 +415,7 @@ mod tests {
     fn texts(path: &std::path::Path) -> Vec<String> {
         let prefix = format!("[{}] ", std::process::id());
         let lines = std::fs::read_to_string(path).expect("the log is there");
-        lines
-            .lines()
-            .map(|line| line.replacen(&prefix, "", 1))
-            .collect()
+        lines.lines().map(|line| line.replacen(&prefix, "", 1)).collect()
     }
 
     #[test]
@@ -455,10 +424,7 @@ mod tests {
         let mut logger = start(to_file(&path)).expect("opens");
         logger.info("one");
         logger.debug("not shown");
-        logger.set_levels(Levels {
-            debug: true,
-            trace: false,
-        });
+        logger.set_levels(Levels { debug: true, trace: false });
         logger.debug(format_args!("t{}", "wo"));
         logger.trace("not shown");
         logger.fatal("three");
@@ -483,10 +449,7 @@ mod tests {
         logger.configure(to_file(std::path::Path::new("/dev/null/none")));
         logger.flush();
         let last = texts(&path).pop().expect("a line");
-        assert_eq!(
-            last,
-            "[ERR] error opening file: open /dev/null/none: not a directory"
-        );
+        assert_eq!(last, "[ERR] error opening file: open /dev/null/none: not a directory");
         std::fs::remove_file(&path).expect("ours");
         std::fs::remove_file(&moved).expect("ours");
     }
@@ -494,11 +457,7 @@ mod tests {
     #[test]
     fn a_full_channel_loses_lines_and_says_so() {
         let (channel, messages) = sync_channel(1);
-        let logger = Logger {
-            channel,
-            levels: Levels::default(),
-            lost: Cell::new(0),
-        };
+        let logger = Logger { channel, levels: Levels::default(), lost: Cell::new(0) };
         for _ in 0..3 {
             logger.info("x");
         }
@@ -509,10 +468,7 @@ mod tests {
             panic!("a line is waiting");
         };
         assert_eq!(level, Level::Warn);
-        assert_eq!(
-            text,
-            "2 log lines were lost because the log could not keep up"
-        );
+        assert_eq!(text, "2 log lines were lost because the log could not keep up");
         assert_eq!(logger.lost.get(), 1);
     }
 }

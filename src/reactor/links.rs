@@ -93,7 +93,10 @@ impl Links {
 
     pub(crate) fn remove(&mut self, slot: Slot) {
         let link = std::mem::take(&mut self.links[slot.index()]);
-        assert!(link.is_in_use() && link.is_quiet(), "a socket is closed once nothing is under way");
+        assert!(
+            link.is_in_use() && link.is_quiet(),
+            "a socket is closed once nothing is under way"
+        );
         self.used -= 1;
     }
 

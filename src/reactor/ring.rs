@@ -254,12 +254,7 @@ impl ProvidedBuffers {
         // SAFETY: the entries are page-aligned, zeroed, and live until the ring is closed: `Ring`
         // drops its `IoUring` before its buffers.
         unsafe {
-            ring.submitter().register_buf_ring_with_flags(
-                entries as u64,
-                count,
-                BUFFER_GROUP,
-                0,
-            )
+            ring.submitter().register_buf_ring_with_flags(entries as u64, count, BUFFER_GROUP, 0)
         }?;
         for id in 0..count {
             buffers.provide(id);

@@ -45,19 +45,14 @@ fn the_rest_ends_as_we_want() {
 
 /// The words of a line, where `''` is an empty one.
 fn words(line: &str) -> Vec<&str> {
-    line.split_whitespace()
-        .map(|word| if word == "''" { "" } else { word })
-        .collect()
+    line.split_whitespace().map(|word| if word == "''" { "" } else { word }).collect()
 }
 
 fn rows(text: &str) -> Vec<Row<'_>> {
     let mut rows: Vec<Row<'_>> = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         if let Some(title) = line.strip_prefix("== ") {
-            rows.push(Row {
-                title,
-                outcome: String::new(),
-            });
+            rows.push(Row { title, outcome: String::new() });
         } else if let Some(row) = rows.last_mut() {
             row.outcome.push_str(line);
             row.outcome.push('\n');
@@ -69,13 +64,8 @@ fn rows(text: &str) -> Vec<Row<'_>> {
 fn compare(row: &Row<'_>, arguments: &[&str], failures: &mut Vec<String>) {
     let outcome = run(arguments);
     if outcome != row.outcome {
-        let Row {
-            title,
-            outcome: expected,
-        } = row;
-        failures.push(format!(
-            "{title}\n-- expected\n{expected}-- found\n{outcome}"
-        ));
+        let Row { title, outcome: expected } = row;
+        failures.push(format!("{title}\n-- expected\n{expected}-- found\n{outcome}"));
     }
 }
 
@@ -100,10 +90,7 @@ fn run(arguments: &[&str]) -> String {
         .filter(|line| !line.is_empty())
         .collect();
     lines.sort_unstable();
-    let code = output
-        .status
-        .code()
-        .map_or_else(|| "killed".to_owned(), |code| code.to_string());
+    let code = output.status.code().map_or_else(|| "killed".to_owned(), |code| code.to_string());
     let mut outcome = format!("{code}\n");
     for line in lines {
         outcome.push_str(line);
@@ -113,10 +100,5 @@ fn run(arguments: &[&str]) -> String {
 }
 
 fn report(failures: &[String]) {
-    assert!(
-        failures.is_empty(),
-        "{} rows differ:\n\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} rows differ:\n\n{}", failures.len(), failures.join("\n"));
 }

@@ -67,8 +67,7 @@ impl Liveness {
     /// The ping timer fired: what is to be done, and when it fires again (spec 1.7).
     pub fn on_ping_due(&mut self, config: &Config, now: Time) -> Alarm {
         self.ping_due = now.after(config.ping_interval);
-        let measure =
-            self.ping_sent == Time::default() || now.since(self.ping_sent) > RTT_REFRESH;
+        let measure = self.ping_sent == Time::default() || now.since(self.ping_sent) > RTT_REFRESH;
         if now.since(self.last_input) < config.ping_interval && !measure {
             return Alarm::Quiet;
         }
@@ -95,11 +94,7 @@ impl Liveness {
         } else {
             blocked_since.after(config.write_deadline)
         };
-        self.auth_due
-            .min(self.ping_due)
-            .min(self.stall_due)
-            .min(self.linger_due)
-            .min(write_due)
+        self.auth_due.min(self.ping_due).min(self.stall_due).min(self.linger_due).min(write_due)
     }
 }
 

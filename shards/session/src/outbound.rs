@@ -18,13 +18,7 @@ pub struct Outbound {
 
 impl Default for Outbound {
     fn default() -> Self {
-        Self {
-            buffer: Vec::new(),
-            sent: 0,
-            listed: false,
-            blocked_since: Time::NEVER,
-            owed: 0,
-        }
+        Self { buffer: Vec::new(), sent: 0, listed: false, blocked_since: Time::NEVER, owed: 0 }
     }
 }
 

@@ -16,12 +16,7 @@ pub struct Remembered {
 
 impl Default for Remembered {
     fn default() -> Self {
-        Self {
-            version: 0,
-            route: Route::default(),
-            length: 0,
-            subject: [0; SUBJECT_BYTES_MAX],
-        }
+        Self { version: 0, route: Route::default(), length: 0, subject: [0; SUBJECT_BYTES_MAX] }
     }
 }
 

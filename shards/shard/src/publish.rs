@@ -185,12 +185,7 @@ impl Shard {
     }
 
     /// Queue groups and other cores. True if anyone gets it.
-    fn deliver_far(
-        &mut self,
-        route: Route,
-        message: &Message<'_>,
-        origin: Option<Origin>,
-    ) -> bool {
+    fn deliver_far(&mut self, route: Route, message: &Message<'_>, origin: Option<Origin>) -> bool {
         let mut picks = Picks::new();
         let mut delivered = !route.cores.is_empty();
         let (lists, subscriptions) = self.index.split();
@@ -206,15 +201,12 @@ impl Shard {
                 }
                 let own = std::iter::once(leaf).chain(leaves.clone());
                 let mut choice = Choice::of(own, name);
-                let picked = choice.pick(
-                    &mut self.random,
-                    |id| {
-                        let slot = subscriptions.get(id).connection();
-                        self.wires.get(slot).is_open()
-                            && Origin::reaches(origin, slot)
-                            && !self.wires.must_drop(self.wires.get(slot))
-                    },
-                );
+                let picked = choice.pick(&mut self.random, |id| {
+                    let slot = subscriptions.get(id).connection();
+                    self.wires.get(slot).is_open()
+                        && Origin::reaches(origin, slot)
+                        && !self.wires.must_drop(self.wires.get(slot))
+                });
                 match picked {
                     Some(Member::Local(id)) => {
                         delivered = true;
@@ -244,7 +236,8 @@ impl Shard {
         for core in cores.iter() {
             let plain = route.cores.contains(core);
             let names = picks.iter().filter(|(picked, _)| *picked == core).map(|(_, name)| *name);
-            self.outboxes.append(core, |out| frame::put_message(out, message, plain, 0, silent, names));
+            self.outboxes
+                .append(core, |out| frame::put_message(out, message, plain, 0, silent, names));
         }
         delivered
     }

@@ -1,8 +1,8 @@
 //! Input of a connection: bytes to operations.
 
 use base::Slot;
-use session::handshake::{self, Refusal};
 use session::Reason;
+use session::handshake::{self, Refusal};
 use wire::{Fault, Operation, PublishLine, Step, step};
 
 use crate::effects::Level;

@@ -153,8 +153,7 @@ impl Index {
         }
         self.version += 1;
         let sid = self.subscriptions.sids.intern(sid);
-        let subscription =
-            Subscription { slot: connection.0, sid, ..Subscription::default() };
+        let subscription = Subscription { slot: connection.0, sid, ..Subscription::default() };
         let id = SubId(self.subscriptions.slab.insert(subscription));
         let change = if queue.is_empty() && !grammar::has_wildcard(pattern) {
             self.list_literal(id, pattern)
@@ -377,9 +376,9 @@ impl Index {
 
 /// FNV-1a over the token: it is short, and the counters are few.
 fn counter_of(token: &[u8]) -> usize {
-    let hash = token.iter().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash = token
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     (hash >> 16) as usize % CHANGE_COUNTERS
 }
 

@@ -4,10 +4,10 @@
 //! every other core as interest (design section 3). Literal subscriptions live in one hash table,
 //! found by one probe; patterns and queue groups in a trie whose answer is remembered per subject.
 
+mod compact;
 pub mod grammar;
 mod index;
 mod literals;
-mod compact;
 mod subscription;
 mod trie;
 

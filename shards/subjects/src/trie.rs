@@ -52,8 +52,7 @@ impl Leaf {
     /// The group of a name, made if it is new.
     pub(crate) fn queue_mut(&mut self, name: &[u8]) -> &mut QueueGroup {
         let at = self.queues.iter().position(|group| *group.name == *name).unwrap_or_else(|| {
-            let group =
-                QueueGroup { name: name.into(), members: Vec::new(), remote: Vec::new() };
+            let group = QueueGroup { name: name.into(), members: Vec::new(), remote: Vec::new() };
             self.queues.push(group);
             self.queues.len() - 1
         });

@@ -288,12 +288,7 @@ impl<'a> Lexer<'a> {
 
     fn put(&mut self, kind: Kind, text: Vec<u8>, column: i32) {
         assert!(self.pending.is_none(), "a state emits at most one item");
-        self.pending = Some(Item {
-            kind,
-            text,
-            line: self.line,
-            column,
-        });
+        self.pending = Some(Item { kind, text, line: self.line, column });
     }
 }
 
@@ -303,22 +298,12 @@ fn decode(bytes: &[u8]) -> (char, usize) {
         return (char::from(bytes[0]), 1);
     }
     let window = &bytes[..bytes.len().min(4)];
-    let valid = window
-        .utf8_chunks()
-        .next()
-        .map_or("", |chunk| chunk.valid());
-    valid
-        .chars()
-        .next()
-        .map_or((char::REPLACEMENT_CHARACTER, 1), |c| (c, c.len_utf8()))
+    let valid = window.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    valid.chars().next().map_or((char::REPLACEMENT_CHARACTER, 1), |c| (c, c.len_utf8()))
 }
 
 fn shown(c: char) -> String {
-    if c == '\n' {
-        "\\n".to_owned()
-    } else {
-        c.to_string()
-    }
+    if c == '\n' { "\\n".to_owned() } else { c.to_string() }
 }
 
 fn is_blank(c: char) -> bool {

@@ -83,7 +83,7 @@ impl Lexer<'_> {
         for _ in 0..2 {
             if matches!(self.next(), '\n' | '\r') {
                 return Err(
-                    "Expected two hexadecimal digits after '\\x', but hit end of line".to_owned(),
+                    "Expected two hexadecimal digits after '\\x', but hit end of line".to_owned()
                 );
             }
         }
@@ -150,10 +150,7 @@ impl Lexer<'_> {
             return State::SizeSuffix;
         }
         self.back();
-        if matches!(
-            c,
-            '\n' | '\r' | END | '}' | ';' | ',' | '\t' | ' ' | '0'..='9'
-        ) {
+        if matches!(c, '\n' | '\r' | END | '}' | ';' | ',' | '\t' | ' ' | '0'..='9') {
             self.emit(Kind::Integer);
             return self.pop();
         }

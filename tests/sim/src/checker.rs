@@ -174,7 +174,8 @@ impl Checker {
         let message = *self.by_number.get(&from).ok_or_else(|| what() + ": never published")?;
         let sub = &mut self.subscriptions[id];
         let message = &mut self.published[message];
-        if message.subject != subject || !grammar::matches(sub.pattern.as_bytes(), subject.as_bytes())
+        if message.subject != subject
+            || !grammar::matches(sub.pattern.as_bytes(), subject.as_bytes())
         {
             return Err(what() + ": the subject does not match");
         }
@@ -205,11 +206,8 @@ impl Checker {
     /// What is missing, or too much.
     pub fn conclude(&self) -> Result<(), String> {
         for message in &self.published {
-            let what = format!(
-                "message {:?} on {}",
-                (message.publisher, message.number),
-                message.subject
-            );
+            let what =
+                format!("message {:?} on {}", (message.publisher, message.number), message.subject);
             for id in &message.plain {
                 let sub = &self.subscriptions[*id];
                 if !sub.ending && !message.got.contains(id) {

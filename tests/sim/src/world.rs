@@ -122,9 +122,7 @@ impl World {
         };
         Self {
             cores: (0..cores).map(core).collect(),
-            lanes: (0..cores)
-                .map(|_| (0..cores).map(|_| Pipe::new(lane_room)).collect())
-                .collect(),
+            lanes: (0..cores).map(|_| (0..cores).map(|_| Pipe::new(lane_room)).collect()).collect(),
             wires: Vec::new(),
             accepts: VecDeque::new(),
             now,

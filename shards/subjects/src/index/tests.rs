@@ -23,11 +23,8 @@ fn other_cores_learn_of_the_first_and_the_last() {
     assert_eq!(index.unsubscribe(b), Change::Literal { hash, wanted: false });
 
     let (c, change) = index.subscribe(Slot(0), b"3", b"foo.*", b"q").expect("a pattern");
-    let pattern = |weight| Change::Pattern {
-        pattern: (*b"foo.*").into(),
-        queue: (*b"q").into(),
-        weight,
-    };
+    let pattern =
+        |weight| Change::Pattern { pattern: (*b"foo.*").into(), queue: (*b"q").into(), weight };
     assert_eq!(change, pattern(1));
     let (d, change) = index.subscribe(Slot(1), b"4", b"foo.*", b"q").expect("a pattern");
     assert_eq!(change, pattern(2));
