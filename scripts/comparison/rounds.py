@@ -8,6 +8,8 @@ import subprocess
 import sys
 
 from . import servers
+from .rows import METRICS
+from .stats import show
 
 RUN_SECONDS_MAX = 180
 
@@ -22,12 +24,13 @@ def run_all(chosen, plan, options):
         sides = sides_of(row, plan, options)
         count = min(options.rounds or (2 if options.quick else 5), row.rounds_max)
         runs = {side: [] for side in sides}
+        named = labels(row, sides)
         for number in range(count):
             for side, (server, cpus) in sides.items():
                 run = run_once(row, server, cpus, plan.load, options)
                 runs[side].append(run)
-                progress(row, number, count, server.label, run)
-        results.append((row, {"runs": runs, "labels": labels(row, sides)}))
+                progress(row, number, count, named[side], run)
+        results.append((row, {"runs": runs, "labels": named}))
     return results
 
 
@@ -80,9 +83,6 @@ def run_once(row, server, cpus, load, options):
 
 
 def progress(row, number, count, label, run):
-    from .rows import METRICS
-    from .stats import show
-
     if "error" in run:
         said = run["error"]
     else:

@@ -152,16 +152,16 @@ def text_table(report):
     """The medians as plain text."""
     sides = report["sides"]
     names = [(sides[side] or {"label": "missing"})["label"] for side in ("a", "b")]
-    lines = [f"{'':44}{'':32}{names[0]:>16}{names[1]:>16}{'A is better':>13}{'goal':>7}"]
+    lines = [f"{'':52}{'':32}{names[0]:>16}{names[1]:>16}{'A is better':>13}{'goal':>7}"]
     for row in report["rows"]:
         title = row["title"]
-        if row["cores"]:
-            title += " (A and B are its labels)"
+        if row["cores"] and row["labels"]:
+            title = f"{row['labels']['a']}, {row['labels']['b']}: 8 pairs of pinion"
         for metric in row["metrics"]:
             a, b = (show(metric["unit"], metric["medians"].get(side)) for side in ("a", "b"))
             goal = f"{metric['goal']}×" if metric["goal"] else ""
             lines.append(
-                f"{title:44.44}{metric['label']:32}{a:>16}{b:>16}"
+                f"{title:52}{metric['label']:32}{a:>16}{b:>16}"
                 f"{show_ratio(metric['ratio']):>13}{goal:>7}"
             )
             title = ""

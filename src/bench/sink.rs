@@ -150,7 +150,7 @@ fn a_message_too_many_voids_the_run() {
 }
 
 /// Needs two quiet cores and an optimised build:
-/// `cargo test --release --bin pinion -- --ignored --nocapture load_is_fast`.
+/// `cargo test --release --lib -- --ignored --nocapture load_is_fast`.
 #[test]
 #[ignore = "measures the machine"]
 fn load_is_fast_enough() {
