@@ -7,11 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// Load and latency against any NATS server.
 #[derive(Debug, Parser)]
-#[command(
-    name = "pinion bench",
-    no_binary_name = true,
-    disable_version_flag = true
-)]
+#[command(name = "pinion bench", no_binary_name = true, disable_version_flag = true)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -22,12 +18,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// Address of the server
-    #[arg(
-        long,
-        global = true,
-        default_value = "127.0.0.1:4222",
-        value_name = "HOST:PORT"
-    )]
+    #[arg(long, global = true, default_value = "127.0.0.1:4222", value_name = "HOST:PORT")]
     pub(crate) server: String,
     /// Name to log in with
     #[arg(long, global = true)]

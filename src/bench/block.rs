@@ -37,9 +37,7 @@ impl Block {
         seed: u64,
         subject: impl Fn(u64) -> String,
     ) -> Self {
-        let frames = (count as usize)
-            .next_power_of_two()
-            .clamp(1 << 12, RANDOM_FRAMES_MAX);
+        let frames = (count as usize).next_power_of_two().clamp(1 << 12, RANDOM_FRAMES_MAX);
         let mut random = SplitMix(seed);
         let mut bytes = Vec::new();
         for index in 0..frames as u64 {
@@ -79,11 +77,7 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(block: Rc<Block>) -> Self {
-        Self {
-            block,
-            sent: 0,
-            limit: 0,
-        }
+        Self { block, sent: 0, limit: 0 }
     }
 
     /// Starts a section of so many messages, from the first frame of the block.
@@ -94,10 +88,7 @@ impl Source {
 
     /// Ends the section with the message that is being sent.
     pub(crate) fn stop(&mut self) {
-        self.limit = self
-            .sent
-            .next_multiple_of(self.block.frame_len as u64)
-            .min(self.limit);
+        self.limit = self.sent.next_multiple_of(self.block.frame_len as u64).min(self.limit);
     }
 
     /// The next bytes to write, at most `room` of them.
@@ -164,10 +155,7 @@ mod tests {
         }
         assert_eq!(source.messages(), 3 * block.frames() + 1);
         assert_eq!(sent.len() as u64, source.messages() * source.frame_len());
-        assert_eq!(
-            sent[block.bytes.len()..][..block.frame_len],
-            block.bytes[..block.frame_len]
-        );
+        assert_eq!(sent[block.bytes.len()..][..block.frame_len], block.bytes[..block.frame_len]);
     }
 
     #[test]
@@ -187,10 +175,6 @@ mod tests {
         assert_eq!(make().bytes, make().bytes);
         let lines = make().bytes;
         let text = String::from_utf8_lossy(&lines);
-        assert!(
-            text.split("PUB ")
-                .skip(1)
-                .all(|frame| frame.starts_with("s.10"))
-        );
+        assert!(text.split("PUB ").skip(1).all(|frame| frame.starts_with("s.10")));
     }
 }

@@ -30,10 +30,7 @@ pub(crate) struct Calls {
 
 impl Calls {
     pub(crate) fn since(self, then: Self) -> Self {
-        Self {
-            calls: self.calls - then.calls,
-            bytes: self.bytes - then.bytes,
-        }
+        Self { calls: self.calls - then.calls, bytes: self.bytes - then.bytes }
     }
 
     /// Reads and writes of all these connections.
@@ -61,24 +58,16 @@ pub(crate) struct Conn {
 /// Finds the address once, so that no name is looked up while connections are made.
 pub(crate) fn resolve(server: &str) -> Result<SocketAddr, Failure> {
     let server = server.strip_prefix("nats://").unwrap_or(server);
-    let mut found = server
-        .to_socket_addrs()
-        .map_err(Failure::io("finding the server"))?;
-    found
-        .next()
-        .ok_or_else(|| Failure::Usage(format!("{server} has no address")))
+    let mut found = server.to_socket_addrs().map_err(Failure::io("finding the server"))?;
+    found.next().ok_or_else(|| Failure::Usage(format!("{server} has no address")))
 }
 
 impl Conn {
     /// Connects and completes the handshake; after that no call blocks.
     pub(crate) fn open(server: SocketAddr, login: &Login) -> Result<Self, Failure> {
         let stream = TcpStream::connect(server).map_err(Failure::io("connecting"))?;
-        stream
-            .set_nodelay(true)
-            .map_err(Failure::io("TCP_NODELAY"))?;
-        stream
-            .set_read_timeout(Some(HANDSHAKE_MAX))
-            .map_err(Failure::io("read timeout"))?;
+        stream.set_nodelay(true).map_err(Failure::io("TCP_NODELAY"))?;
+        stream.set_read_timeout(Some(HANDSHAKE_MAX)).map_err(Failure::io("read timeout"))?;
         let mut conn = Self {
             stream,
             scanner: Scanner::default(),
@@ -89,9 +78,7 @@ impl Conn {
             writes: Calls::default(),
         };
         conn.handshake(login)?;
-        conn.stream
-            .set_nonblocking(true)
-            .map_err(Failure::io("non-blocking mode"))?;
+        conn.stream.set_nonblocking(true).map_err(Failure::io("non-blocking mode"))?;
         Ok(conn)
     }
 
@@ -100,19 +87,15 @@ impl Conn {
             "verbose": false, "pedantic": false, "echo": true, "headers": true, "protocol": 1,
             "lang": "rust", "version": env!("CARGO_PKG_VERSION"), "name": "pinion-bench",
         });
-        for (key, value) in [
-            ("user", &login.user),
-            ("pass", &login.password),
-            ("auth_token", &login.token),
-        ] {
+        for (key, value) in
+            [("user", &login.user), ("pass", &login.password), ("auth_token", &login.token)]
+        {
             if let Some(value) = value {
                 options[key] = value.as_str().into();
             }
         }
         let hello = format!("CONNECT {options}\r\nPING\r\n");
-        self.stream
-            .write_all(hello.as_bytes())
-            .map_err(Failure::io("writing CONNECT"))?;
+        self.stream.write_all(hello.as_bytes()).map_err(Failure::io("writing CONNECT"))?;
         let mut buffer = [0; 4096];
         while self.pongs == 0 {
             match self.stream.read(&mut buffer) {
@@ -143,12 +126,7 @@ impl Conn {
     }
 
     fn scan(&mut self, bytes: &[u8], mut on: impl FnMut(Event<'_>)) -> Result<(), Failure> {
-        let Self {
-            scanner,
-            outbox,
-            pongs,
-            ..
-        } = self;
+        let Self { scanner, outbox, pongs, .. } = self;
         scanner.feed(bytes, |event| {
             match event {
                 Event::Ping => outbox.extend_from_slice(b"PONG\r\n"),

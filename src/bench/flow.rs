@@ -85,42 +85,19 @@ impl Flow {
         delivery: Delivery,
         window: u64,
     ) -> Result<Self, Failure> {
-        let count = members
-            .iter()
-            .map(|member| member.group + 1)
-            .max()
-            .unwrap_or(0);
+        let count = members.iter().map(|member| member.group + 1).max().unwrap_or(0);
         let mut groups = vec![Group::default(); count];
         let (mut conns, mut sources, mut group_of) = (Vec::new(), Vec::new(), Vec::new());
-        for (
-            index,
-            Member {
-                conn,
-                source,
-                group,
-            },
-        ) in members.into_iter().enumerate()
-        {
+        for (index, Member { conn, source, group }) in members.into_iter().enumerate() {
             let list = &mut groups[group];
-            let role = if source.is_some() {
-                &mut list.publishers
-            } else {
-                &mut list.subscribers
-            };
+            let role = if source.is_some() { &mut list.publishers } else { &mut list.subscribers };
             role.push(index);
             conns.push(conn);
             sources.push(source);
             group_of.push(group);
         }
-        let largest = sources
-            .iter()
-            .flatten()
-            .map(Source::frame_len)
-            .max()
-            .unwrap_or(0);
-        let window = (window / count.max(1) as u64)
-            .max(GROUP_WINDOW_MIN)
-            .max(4 * largest);
+        let largest = sources.iter().flatten().map(Source::frame_len).max().unwrap_or(0);
+        let window = (window / count.max(1) as u64).max(GROUP_WINDOW_MIN).max(4 * largest);
         let poller = Poller::new(&conns, |index| sources[index].is_some())?;
         let awaited = vec![0; conns.len()];
         let buffer = vec![0; READ_MAX];
@@ -152,12 +129,7 @@ impl Flow {
 
     /// Waits until the server has worked through everything sent on these connections so far.
     pub(crate) fn barrier(&mut self, of: impl Fn(usize) -> bool) -> Result<(), Failure> {
-        for (index, conn) in self
-            .conns
-            .iter_mut()
-            .enumerate()
-            .filter(|(index, _)| of(*index))
-        {
+        for (index, conn) in self.conns.iter_mut().enumerate().filter(|(index, _)| of(*index)) {
             self.awaited[index] = conn.pongs + 1;
             conn.queue().extend_from_slice(b"PING\r\n");
         }
@@ -207,10 +179,7 @@ impl Flow {
         let section = self.total(before, elapsed, busy);
         // Whatever was sent too often is in front of these PONGs.
         self.barrier(|_| true)?;
-        assert!(
-            self.is_delivered()?,
-            "a count that was reached is not lost again"
-        );
+        assert!(self.is_delivered()?, "a count that was reached is not lost again");
         Ok(section)
     }
 
@@ -225,9 +194,7 @@ impl Flow {
             });
             first = false;
         }
-        self.conns
-            .iter_mut()
-            .for_each(|conn| conn.scanner.restart());
+        self.conns.iter_mut().for_each(|conn| conn.scanner.restart());
         match amount {
             Amount::Time(length) => Some(length),
             Amount::Messages(_) => None,
@@ -247,30 +214,13 @@ impl Flow {
     fn turn(&mut self, listen: bool) -> Result<usize, Failure> {
         self.turns += 1;
         let listen = listen || self.turns.is_multiple_of(LISTEN_TURNS);
-        let Self {
-            conns,
-            sources,
-            groups,
-            group_of,
-            poller,
-            buffer,
-            ..
-        } = self;
+        let Self { conns, sources, groups, group_of, poller, buffer, .. } = self;
         let mut moved = 0;
-        for &Ready {
-            index,
-            readable,
-            writable,
-        } in poller.ready()?
-        {
+        for &Ready { index, readable, writable } in poller.ready()? {
             if readable && (listen || sources[index].is_none()) {
                 moved += conns[index].receive(buffer, |_| {})?;
             }
-            if writable
-                && sources[index]
-                    .as_ref()
-                    .is_some_and(|source| !source.is_done())
-            {
+            if writable && sources[index].as_ref().is_some_and(|source| !source.is_done()) {
                 let group = &groups[group_of[index]];
                 let room = room(self.delivery, self.window, group, conns, sources);
                 let source = sources[index].as_mut().expect("looked at above");
@@ -288,10 +238,7 @@ impl Flow {
     }
 
     fn is_answered(&self) -> bool {
-        self.conns
-            .iter()
-            .zip(&self.awaited)
-            .all(|(conn, awaited)| conn.pongs >= *awaited)
+        self.conns.iter().zip(&self.awaited).all(|(conn, awaited)| conn.pongs >= *awaited)
     }
 
     /// Whether every group has received what it published; more than that is an error.
@@ -307,10 +254,7 @@ impl Flow {
                 }
                 Delivery::Each => {
                     let least = group.subscribers.iter().map(received).min().unwrap_or(0);
-                    (
-                        least,
-                        group.subscribers.iter().map(received).max().unwrap_or(0),
-                    )
+                    (least, group.subscribers.iter().map(received).max().unwrap_or(0))
                 }
             };
             if most > published {
@@ -328,15 +272,9 @@ impl Flow {
         if moved_at.elapsed() < STALL_MAX {
             return Ok(());
         }
-        let published: u64 = self
-            .groups
-            .iter()
-            .map(|group| published(group, &self.sources))
-            .sum();
+        let published: u64 = self.groups.iter().map(|group| published(group, &self.sources)).sum();
         let received: u64 = self.conns.iter().map(|conn| conn.scanner.messages()).sum();
-        Err(Failure::Stalled(format!(
-            "{published} published, {received} received"
-        )))
+        Err(Failure::Stalled(format!("{published} published, {received} received")))
     }
 
     fn total(&self, before: (Calls, Calls), elapsed: Duration, busy: Duration) -> Section {
@@ -344,11 +282,7 @@ impl Flow {
         Section {
             published: self.sources.iter().flatten().map(Source::messages).sum(),
             delivered: self.conns.iter().map(|conn| conn.scanner.messages()).sum(),
-            delivered_bytes: self
-                .conns
-                .iter()
-                .map(|conn| conn.scanner.payload_bytes())
-                .sum(),
+            delivered_bytes: self.conns.iter().map(|conn| conn.scanner.payload_bytes()).sum(),
             elapsed,
             busy,
             reads: reads.since(before.0),
@@ -371,18 +305,13 @@ fn room(
     conns: &[Conn],
     sources: &[Option<Source>],
 ) -> u64 {
-    let received = group
-        .subscribers
-        .iter()
-        .map(|index| conns[*index].scanner.messages());
+    let received = group.subscribers.iter().map(|index| conns[*index].scanner.messages());
     let received = match delivery {
         Delivery::Nobody => return u64::MAX,
         Delivery::Each => received.min().unwrap_or(0),
         Delivery::Shared => received.sum(),
     };
-    let first = sources[group.publishers[0]]
-        .as_ref()
-        .expect("publishers have sources");
+    let first = sources[group.publishers[0]].as_ref().expect("publishers have sources");
     let behind = (published(group, sources).saturating_sub(received)) * first.frame_len();
     let room = window.saturating_sub(behind);
     if room < window / 8 { 0 } else { room }

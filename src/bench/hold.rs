@@ -50,11 +50,7 @@ pub(crate) fn subs(
     let before = rss(setting)?;
     let mut members = Vec::new();
     for conn in subscribe_many(count, connections, setting)? {
-        members.push(Member {
-            conn,
-            source: None,
-            group: 0,
-        });
+        members.push(Member { conn, source: None, group: 0 });
     }
     let started = Instant::now();
     let mut flow = Flow::new(members, Delivery::Nobody, 0)?;
@@ -95,9 +91,7 @@ fn memory(
     setting: &Setting<'_>,
 ) -> Result<Option<Memory>, Failure> {
     let after = rss(setting)?;
-    Ok(before
-        .zip(after)
-        .map(|(before, after)| Memory::new(count, before, after)))
+    Ok(before.zip(after).map(|(before, after)| Memory::new(count, before, after)))
 }
 
 fn allow_files(wanted: u64) -> Result<(), Failure> {

@@ -33,9 +33,7 @@ pub(crate) fn run(
         return Err(Failure::Usage("a rate and at least one pair".into()));
     }
     if setting.size() < HEAD {
-        return Err(Failure::Usage(format!(
-            "--size of at least {HEAD}, for the stamp"
-        )));
+        return Err(Failure::Usage(format!("--size of at least {HEAD}, for the stamp")));
     }
     let mut line = Line::open(rate, pairs, setting)?;
     line.section(setting.common.warmup)?;
@@ -90,10 +88,7 @@ impl Stamp {
     fn decode(head: &[u8]) -> Option<Self> {
         let (number, due_ns) = head.split_first_chunk()?;
         let due_ns = u64::from_le_bytes(*due_ns.first_chunk()?);
-        Some(Self {
-            number: u64::from_le_bytes(*number),
-            due_ns,
-        })
+        Some(Self { number: u64::from_le_bytes(*number), due_ns })
     }
 }
 
@@ -110,14 +105,8 @@ struct Arrivals {
 impl Arrivals {
     /// Checks a message and records how late it is.
     fn take(&mut self, stamp: Option<Stamp>, now_ns: u64, histogram: &mut Histogram<u64>) {
-        let wanted = Stamp {
-            number: self.next,
-            due_ns: self.schedule.due_ns(self.next),
-        };
-        let stamp = stamp.unwrap_or(Stamp {
-            number: u64::MAX,
-            due_ns: 0,
-        });
+        let wanted = Stamp { number: self.next, due_ns: self.schedule.due_ns(self.next) };
+        let stamp = stamp.unwrap_or(Stamp { number: u64::MAX, due_ns: 0 });
         if stamp != wanted {
             self.wrong.get_or_insert(stamp);
             return;
@@ -148,19 +137,10 @@ impl Line {
         for pair in 0..pairs {
             let subject = format!("bench.{pair}");
             heads.push(format!("PUB {subject} {}\r\n", setting.size()).into_bytes());
-            members.push(Member {
-                conn: setting.open()?,
-                source: None,
-                group: 0,
-            });
+            members.push(Member { conn: setting.open()?, source: None, group: 0 });
             let mut conn = setting.open()?;
-            conn.queue()
-                .extend_from_slice(format!("SUB {subject} 1\r\n").as_bytes());
-            members.push(Member {
-                conn,
-                source: None,
-                group: 0,
-            });
+            conn.queue().extend_from_slice(format!("SUB {subject} 1\r\n").as_bytes());
+            members.push(Member { conn, source: None, group: 0 });
         }
         let mut flow = Flow::new(members, Delivery::Nobody, 0)?;
         flow.barrier(|_| true)?;
@@ -184,9 +164,7 @@ impl Line {
     fn section(&mut self, length: Duration) -> Result<Section, Failure> {
         self.histogram.reset();
         self.gaps = Gaps::default();
-        self.conns
-            .iter_mut()
-            .for_each(|conn| conn.scanner.restart());
+        self.conns.iter_mut().for_each(|conn| conn.scanner.restart());
         let pairs = self.heads.len() as u64;
         let first = |pair| Arrivals {
             next: pair,
@@ -200,36 +178,23 @@ impl Line {
         let (reads, writes) = Calls::of(&self.conns);
         let (mut next, mut last, mut turns) = (0, Duration::ZERO, 0_u64);
         let (started, mut progress) = (Instant::now(), Progress::start());
-        while arrivals
-            .iter()
-            .map(|arrivals| arrivals.received)
-            .sum::<u64>()
-            < total
-        {
+        while arrivals.iter().map(|arrivals| arrivals.received).sum::<u64>() < total {
             let now = started.elapsed();
             self.gaps.record(now.saturating_sub(last));
             last = now;
-            progress.tick(started + now, || {
-                format!("{:.0} s, {next} sent", now.as_secs_f64())
-            });
+            progress.tick(started + now, || format!("{:.0} s, {next} sent", now.as_secs_f64()));
             next = self.send_due(next, total, now.as_nanos() as u64)?;
             turns += 1;
             self.receive(started, &mut arrivals, turns.is_multiple_of(LISTEN_TURNS))?;
             if now > length + DRAIN_MAX {
-                return Err(Failure::Stalled(format!(
-                    "of {next} messages some never came"
-                )));
+                return Err(Failure::Stalled(format!("of {next} messages some never came")));
             }
         }
         let (reads_after, writes_after) = Calls::of(&self.conns);
         Ok(Section {
             published: total,
             delivered: total,
-            delivered_bytes: self
-                .conns
-                .iter()
-                .map(|conn| conn.scanner.payload_bytes())
-                .sum(),
+            delivered_bytes: self.conns.iter().map(|conn| conn.scanner.payload_bytes()).sum(),
             elapsed: started.elapsed(),
             busy: Duration::ZERO,
             reads: reads_after.since(reads),
@@ -243,10 +208,7 @@ impl Line {
         let first = next;
         while next < total && self.schedule.due_ns(next) <= now_ns {
             let pair = (next % pairs as u64) as usize;
-            let stamp = Stamp {
-                number: next,
-                due_ns: self.schedule.due_ns(next),
-            };
+            let stamp = Stamp { number: next, due_ns: self.schedule.due_ns(next) };
             let queue = self.conns[2 * pair].queue();
             queue.extend_from_slice(&self.heads[pair]);
             queue.extend_from_slice(&stamp.encode());
@@ -309,10 +271,7 @@ mod tests {
 
     #[test]
     fn stamps_survive_the_wire() {
-        let stamp = Stamp {
-            number: 7,
-            due_ns: 1 << 40,
-        };
+        let stamp = Stamp { number: 7, due_ns: 1 << 40 };
         assert_eq!(Stamp::decode(&stamp.encode()), Some(stamp));
         assert_eq!(Stamp::decode(b"short"), None);
     }
@@ -322,13 +281,7 @@ mod tests {
     #[test]
     fn a_pause_is_charged_to_every_message_due_in_it() {
         let schedule = Schedule { rate: 1000 };
-        let mut arrivals = Arrivals {
-            next: 0,
-            step: 1,
-            schedule,
-            received: 0,
-            wrong: None,
-        };
+        let mut arrivals = Arrivals { next: 0, step: 1, schedule, received: 0, wrong: None };
         let mut histogram = histogram();
         for number in 0..2000 {
             let due_ns = schedule.due_ns(number);
@@ -345,37 +298,11 @@ mod tests {
     #[test]
     fn a_message_out_of_order_is_not_recorded() {
         let schedule = Schedule { rate: 1000 };
-        let mut arrivals = Arrivals {
-            next: 0,
-            step: 2,
-            schedule,
-            received: 0,
-            wrong: None,
-        };
+        let mut arrivals = Arrivals { next: 0, step: 2, schedule, received: 0, wrong: None };
         let mut histogram = histogram();
-        arrivals.take(
-            Some(Stamp {
-                number: 0,
-                due_ns: 0,
-            }),
-            5,
-            &mut histogram,
-        );
-        arrivals.take(
-            Some(Stamp {
-                number: 1,
-                due_ns: 1_000_000,
-            }),
-            5,
-            &mut histogram,
-        );
-        assert_eq!(
-            arrivals.wrong,
-            Some(Stamp {
-                number: 1,
-                due_ns: 1_000_000
-            })
-        );
+        arrivals.take(Some(Stamp { number: 0, due_ns: 0 }), 5, &mut histogram);
+        arrivals.take(Some(Stamp { number: 1, due_ns: 1_000_000 }), 5, &mut histogram);
+        assert_eq!(arrivals.wrong, Some(Stamp { number: 1, due_ns: 1_000_000 }));
         assert_eq!((arrivals.received, histogram.len()), (1, 1));
     }
 }

@@ -43,11 +43,7 @@ pub fn run(args: &[OsString]) -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() {
-                ExitCode::from(2)
-            } else {
-                ExitCode::SUCCESS
-            };
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
     match load(&arguments).and_then(|report| publish(&arguments, &report)) {
@@ -76,11 +72,9 @@ fn load(arguments: &Arguments) -> Result<Report, Failure> {
     };
     let mut report = match &arguments.mode {
         Mode::Idle { connections, hold } => hold::idle(*connections, *hold, &setting)?,
-        Mode::Subs {
-            count,
-            connections,
-            hold,
-        } => hold::subs(*count, *connections, *hold, &setting)?,
+        Mode::Subs { count, connections, hold } => {
+            hold::subs(*count, *connections, *hold, &setting)?
+        }
         Mode::Request { connections } => request::run(*connections, &setting)?,
         Mode::Latency { rate, pairs, hgrm } => {
             latency::run(*rate, *pairs, hgrm.as_deref(), &setting)?

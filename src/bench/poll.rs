@@ -22,11 +22,7 @@ pub(crate) struct Ready {
 #[derive(Debug)]
 pub(crate) enum Poller {
     Sweep(Vec<Ready>),
-    Epoll {
-        epoll: Epoll,
-        events: Vec<EpollEvent>,
-        ready: Vec<Ready>,
-    },
+    Epoll { epoll: Epoll, events: Vec<EpollEvent>, ready: Vec<Ready> },
 }
 
 impl Poller {
@@ -36,11 +32,7 @@ impl Poller {
         writes: impl Fn(usize) -> bool,
     ) -> Result<Self, Failure> {
         if sources.len() <= SWEEP_MAX {
-            let all = |index| Ready {
-                index,
-                readable: true,
-                writable: true,
-            };
+            let all = |index| Ready { index, readable: true, writable: true };
             return Ok(Self::Sweep((0..sources.len()).map(all).collect()));
         }
         let epoll =
@@ -49,29 +41,18 @@ impl Poller {
             let mut flags = EpollFlags::EPOLLIN;
             flags.set(EpollFlags::EPOLLOUT, writes(index));
             let event = EpollEvent::new(flags, index as u64);
-            epoll
-                .add(source, event)
-                .map_err(Failure::errno("epoll_ctl"))?;
+            epoll.add(source, event).map_err(Failure::errno("epoll_ctl"))?;
         }
         let events = vec![EpollEvent::empty(); EVENTS_MAX];
-        Ok(Self::Epoll {
-            epoll,
-            events,
-            ready: Vec::with_capacity(EVENTS_MAX),
-        })
+        Ok(Self::Epoll { epoll, events, ready: Vec::with_capacity(EVENTS_MAX) })
     }
 
     pub(crate) fn ready(&mut self) -> Result<&[Ready], Failure> {
         match self {
             Self::Sweep(all) => Ok(all),
-            Self::Epoll {
-                epoll,
-                events,
-                ready,
-            } => {
-                let count = epoll
-                    .wait(events, EpollTimeout::ZERO)
-                    .map_err(Failure::errno("epoll_wait"))?;
+            Self::Epoll { epoll, events, ready } => {
+                let count =
+                    epoll.wait(events, EpollTimeout::ZERO).map_err(Failure::errno("epoll_wait"))?;
                 ready.clear();
                 ready.extend(events[..count].iter().map(|event| Ready {
                     index: event.data() as usize,

@@ -13,9 +13,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn start() -> Self {
-        Self {
-            due: io::stderr().is_terminal().then(|| Instant::now() + EVERY),
-        }
+        Self { due: io::stderr().is_terminal().then(|| Instant::now() + EVERY) }
     }
 
     pub(crate) fn tick(&mut self, now: Instant, text: impl FnOnce() -> String) {

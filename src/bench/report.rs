@@ -92,12 +92,7 @@ impl Memory {
     pub(crate) fn new(count: u64, rss_before_kib: u64, rss_after_kib: u64) -> Self {
         let grown = rss_after_kib as f64 - rss_before_kib as f64;
         let bytes_each = ratio(grown * 1024.0, count as f64).unwrap_or(0.0);
-        Self {
-            count,
-            rss_before_kib,
-            rss_after_kib,
-            bytes_each,
-        }
+        Self { count, rss_before_kib, rss_after_kib, bytes_each }
     }
 }
 
@@ -116,10 +111,7 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn open(server: Option<Server>) -> Result<Self, Failure> {
         let books = server.map(|server| server.books().map(|books| (server, books)));
-        Ok(Self {
-            server: books.transpose()?,
-            own: usage::own()?,
-        })
+        Ok(Self { server: books.transpose()?, own: usage::own()? })
     }
 
     /// Puts what was used since into the report; its work and time must be there.
@@ -239,10 +231,7 @@ impl Latency {
         let at = |quantile| micros(histogram.value_at_quantile(quantile));
         let mut curve = Vec::new();
         for step in histogram.iter_quantiles(CURVE_TICKS) {
-            curve.push((
-                step.quantile_iterated_to() * 100.0,
-                micros(step.value_iterated_to()),
-            ));
+            curve.push((step.quantile_iterated_to() * 100.0, micros(step.value_iterated_to())));
         }
         Self {
             count: histogram.len(),
@@ -308,10 +297,7 @@ pub(crate) fn hgrm(histogram: &Histogram<u64>) -> String {
     let mut total = 0;
     for step in histogram.iter_quantiles(CURVE_TICKS) {
         total += step.count_since_last_iteration();
-        let (value, quantile) = (
-            micros(step.value_iterated_to()),
-            step.quantile_iterated_to(),
-        );
+        let (value, quantile) = (micros(step.value_iterated_to()), step.quantile_iterated_to());
         let _ = write!(text, "{value:12.3} {quantile:2.12} {total:10}");
         let _ = match ratio(1.0, 1.0 - quantile) {
             Some(inverse) => writeln!(text, " {inverse:14.2}"),
@@ -319,10 +305,7 @@ pub(crate) fn hgrm(histogram: &Histogram<u64>) -> String {
         };
     }
     let (mean, deviation) = (histogram.mean() / 1e3, histogram.stdev() / 1e3);
-    let _ = writeln!(
-        text,
-        "#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]"
-    );
+    let _ = writeln!(text, "#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]");
     let (max, count) = (micros(histogram.max()), histogram.len());
     let _ = writeln!(text, "#[Max     = {max:12.3}, Total count    = {count:12}]");
     let _ = writeln!(text, "#[Buckets = {:12}, SubBuckets     = {:12}]", 26, 2048);
@@ -361,10 +344,7 @@ mod tests {
     }
 
     fn near(value: f64, wanted: f64) {
-        assert!(
-            (value - wanted).abs() <= wanted.abs() * 1e-12,
-            "{value} is not {wanted}"
-        );
+        assert!((value - wanted).abs() <= wanted.abs() * 1e-12, "{value} is not {wanted}");
     }
 
     #[test]
@@ -375,10 +355,7 @@ mod tests {
             delivered_bytes: 80_000_000,
             elapsed: Duration::from_millis(500),
             busy: Duration::from_millis(120),
-            reads: Calls {
-                calls: 10,
-                bytes: 1000,
-            },
+            reads: Calls { calls: 10, bytes: 1000 },
             writes: Calls::default(),
         };
         let mut report = Report::default();

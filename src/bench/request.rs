@@ -72,14 +72,7 @@ impl Requester {
         let stamp_at = request.len();
         push_payload(&mut request, 0, size);
         request.extend_from_slice(b"\r\n");
-        Self {
-            request,
-            token_at,
-            stamp_at,
-            number: 0,
-            sent_at: Duration::ZERO,
-            waiting: false,
-        }
+        Self { request, token_at, stamp_at, number: 0, sent_at: Duration::ZERO, waiting: false }
     }
 
     fn token(&self) -> &[u8] {
@@ -153,8 +146,7 @@ impl Ring {
         let mut asked = 0;
         for (requester, conn) in self.requesters.iter_mut().zip(&mut self.conns[1..]) {
             if asked < limit {
-                conn.queue()
-                    .extend_from_slice(requester.next(started.elapsed()));
+                conn.queue().extend_from_slice(requester.next(started.elapsed()));
                 conn.flush()?;
                 asked += 1;
             }
@@ -225,8 +217,7 @@ impl Ring {
 
 /// Subscribes and waits until the server has done so.
 fn subscribe(conn: &mut Conn, subject: &str) -> Result<(), Failure> {
-    conn.queue()
-        .extend_from_slice(format!("SUB {subject} 1\r\nPING\r\n").as_bytes());
+    conn.queue().extend_from_slice(format!("SUB {subject} 1\r\nPING\r\n").as_bytes());
     let (started, pongs) = (Instant::now(), conn.pongs);
     let mut buffer = [0; 4096];
     while conn.pongs == pongs {

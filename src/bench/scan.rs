@@ -100,11 +100,9 @@ impl Expect {
             Check::Order { modulus } => payload
                 .first_chunk()
                 .is_none_or(|word| u64::from_le_bytes(*word) == index % modulus),
-            Check::Twin {
-                subject_at,
-                sid_at,
-                len,
-            } => line[subject_at..subject_at + len] == line[sid_at..sid_at + len],
+            Check::Twin { subject_at, sid_at, len } => {
+                line[subject_at..subject_at + len] == line[sid_at..sid_at + len]
+            }
         }
     }
 }
@@ -208,11 +206,7 @@ impl Scanner {
                 taken += payload.len();
             } else {
                 let size = fields.size;
-                self.payload = Some(Payload {
-                    size,
-                    seen: 0,
-                    head: [0; HEAD],
-                });
+                self.payload = Some(Payload { size, seen: 0, head: [0; HEAD] });
                 if carried.is_empty() {
                     carried.extend_from_slice(line_part);
                 }
@@ -243,9 +237,7 @@ impl Scanner {
         for (place, wanted) in [(payload.size, b'\r'), (payload.size + 1, b'\n')] {
             let here = place.wrapping_sub(payload.seen);
             if place >= payload.seen && here < taken && rest[here] != wanted {
-                return Err(Failure::Protocol(
-                    "a payload does not end where it should".into(),
-                ));
+                return Err(Failure::Protocol("a payload does not end where it should".into()));
             }
         }
         payload.seen += taken;
@@ -254,10 +246,7 @@ impl Scanner {
             self.payload = None;
             let mut line = std::mem::take(&mut self.line);
             let fields = message_fields(&line)?.expect("the line was a message when it came");
-            let message = Message {
-                head: &head[..stamp],
-                ..fields
-            };
+            let message = Message { head: &head[..stamp], ..fields };
             self.admit(&line, &message)?;
             on(Event::Message(message));
             line.clear();
@@ -276,10 +265,7 @@ impl Scanner {
                 && expect.is_right(line, message.head, self.messages);
             if !right {
                 let shown = String::from_utf8_lossy(line);
-                return Err(Failure::Mismatch(format!(
-                    "number {}: {shown:?}",
-                    self.messages
-                )));
+                return Err(Failure::Mismatch(format!("number {}: {shown:?}", self.messages)));
             }
         }
         self.messages += 1;
@@ -292,9 +278,7 @@ fn require_line_end(end: &[u8]) -> Result<(), Failure> {
     if end == b"\r\n" {
         Ok(())
     } else {
-        Err(Failure::Protocol(
-            "a payload does not end where it should".into(),
-        ))
+        Err(Failure::Protocol("a payload does not end where it should".into()))
     }
 }
 
@@ -320,13 +304,7 @@ fn message_fields(line: &[u8]) -> Result<Option<Message<'_>>, Failure> {
         _ => return Err(malformed()),
     };
     let size = decimal(words[count - 1]).ok_or_else(malformed)?;
-    Ok(Some(Message {
-        subject: words[0],
-        sid: words[1],
-        reply,
-        size,
-        head: b"",
-    }))
+    Ok(Some(Message { subject: words[0], sid: words[1], reply, size, head: b"" }))
 }
 
 fn decimal(digits: &[u8]) -> Option<usize> {
@@ -334,9 +312,7 @@ fn decimal(digits: &[u8]) -> Option<usize> {
         return None;
     }
     digits.iter().try_fold(0, |value, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| value * 10 + usize::from(digit - b'0'))
+        digit.is_ascii_digit().then(|| value * 10 + usize::from(digit - b'0'))
     })
 }
 
@@ -424,25 +400,13 @@ mod tests {
         let mut seen = Vec::new();
         for byte in bytes {
             let fed = scanner.feed(std::slice::from_ref(byte), |event| {
-                let Event::Message(message) = event else {
-                    panic!("only messages here")
-                };
+                let Event::Message(message) = event else { panic!("only messages here") };
                 let reply = message.reply.map(<[u8]>::to_vec);
-                seen.push((
-                    message.subject.to_vec(),
-                    reply,
-                    message.size,
-                    message.head.to_vec(),
-                ));
+                seen.push((message.subject.to_vec(), reply, message.size, message.head.to_vec()));
             });
             fed.expect("the transcript is well formed");
         }
-        let first = (
-            b"a.b".to_vec(),
-            Some(b"_INBOX.x".to_vec()),
-            20,
-            b"0123456789abcdef".to_vec(),
-        );
+        let first = (b"a.b".to_vec(), Some(b"_INBOX.x".to_vec()), 20, b"0123456789abcdef".to_vec());
         assert_eq!(seen, [first, (b"c".to_vec(), None, 0, Vec::new())]);
     }
 
@@ -472,11 +436,7 @@ mod tests {
             tail: b" 2\r\n".to_vec(),
             line_len: b"MSG s.1001 1001 2\r\n".len(),
             size: 2,
-            check: Check::Twin {
-                subject_at: 6,
-                sid_at: 11,
-                len: 4,
-            },
+            check: Check::Twin { subject_at: 6, sid_at: 11, len: 4 },
         };
         let feed = |bytes: &[u8]| {
             let mut scanner = Scanner::default();

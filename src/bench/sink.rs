@@ -127,11 +127,8 @@ fn publishes_are_counted_exactly() {
 fn a_pair_receives_what_was_published() {
     for size in [0, 16, 1000, 100_000] {
         let address = relay(size, Fault::None);
-        let report = run(
-            address,
-            &format!("pair --messages 5001 --size {size} --warmup 10ms"),
-        )
-        .expect("the relay passes all");
+        let report = run(address, &format!("pair --messages 5001 --size {size} --warmup 10ms"))
+            .expect("the relay passes all");
         assert_eq!((report.published, report.delivered), (5001, 5001));
         assert_eq!(report.payload_bytes, 2 * 5001 * size as u64);
     }

@@ -44,11 +44,7 @@ impl Setting<'_> {
     }
 
     fn publisher(&self, block: &Rc<Block>, group: usize) -> Result<Member, Failure> {
-        Ok(Member {
-            conn: self.open()?,
-            source: Some(Source::new(Rc::clone(block))),
-            group,
-        })
+        Ok(Member { conn: self.open()?, source: Some(Source::new(Rc::clone(block))), group })
     }
 
     /// A subscriber of one subject; `modulus` is given when it hears a single publisher in order.
@@ -64,20 +60,9 @@ impl Setting<'_> {
         let prefix = format!("MSG {subject} 1 {size}\r\n").into_bytes();
         let check = modulus.map_or(Check::Shape, |modulus| Check::Order { modulus });
         let line_len = prefix.len();
-        conn.scanner.expect(Expect {
-            prefix,
-            tail: Vec::new(),
-            line_len,
-            size,
-            check,
-        });
-        conn.queue()
-            .extend_from_slice(format!("SUB {subject} {queue}1\r\n").as_bytes());
-        Ok(Member {
-            conn,
-            source: None,
-            group,
-        })
+        conn.scanner.expect(Expect { prefix, tail: Vec::new(), line_len, size, check });
+        conn.queue().extend_from_slice(format!("SUB {subject} {queue}1\r\n").as_bytes());
+        Ok(Member { conn, source: None, group })
     }
 }
 
@@ -105,10 +90,7 @@ pub(crate) fn run(mode: &Mode, setting: &Setting<'_>) -> Result<Report, Failure>
             report.parameters = serde_json::json!({ "count": count });
             pairs(*count, 1, setting)?
         }
-        Mode::Queue {
-            members,
-            publishers,
-        } => {
+        Mode::Queue { members, publishers } => {
             report.mode = "queue";
             report.parameters = serde_json::json!({ "members": members, "publishers": publishers });
             queue(*members, *publishers, setting)?
@@ -141,9 +123,7 @@ type Cast = (Vec<Member>, Delivery);
 
 fn publish_only(connections: usize, setting: &Setting<'_>) -> Result<Cast, Failure> {
     let block = Rc::new(Block::ordered("bench.0", setting.size()));
-    let members = (0..connections)
-        .map(|_| setting.publisher(&block, 0))
-        .collect::<Result<_, _>>();
+    let members = (0..connections).map(|_| setting.publisher(&block, 0)).collect::<Result<_, _>>();
     Ok((members?, Delivery::Nobody))
 }
 
@@ -181,11 +161,7 @@ fn subjects(
     let before = setting.server.map(|server| server.rss_kib()).transpose()?;
     let mut members = Vec::new();
     for conn in subscribe_many(count, connections, setting)? {
-        members.push(Member {
-            conn,
-            source: None,
-            group: 0,
-        });
+        members.push(Member { conn, source: None, group: 0 });
     }
     let random = Block::random(count, setting.size(), setting.common.seed, subject);
     members.push(setting.publisher(&Rc::new(random), 0)?);
@@ -207,10 +183,7 @@ pub(crate) fn subscribe_many(
     setting: &Setting<'_>,
 ) -> Result<Vec<Conn>, Failure> {
     if count == 0 || count >= 9 * FIRST || connections == 0 {
-        return Err(Failure::Usage(format!(
-            "from 1 to {} subscriptions",
-            9 * FIRST - 1
-        )));
+        return Err(Failure::Usage(format!("from 1 to {} subscriptions", 9 * FIRST - 1)));
     }
     let mut conns = Vec::new();
     for _ in 0..connections {
@@ -236,16 +209,6 @@ fn expect_many(size: usize) -> Expect {
     let subject_at = prefix.len();
     let sid_at = subject_at + DIGITS + 1;
     let line_len = sid_at + DIGITS + tail.len();
-    let check = Check::Twin {
-        subject_at,
-        sid_at,
-        len: DIGITS,
-    };
-    Expect {
-        prefix,
-        tail,
-        line_len,
-        size,
-        check,
-    }
+    let check = Check::Twin { subject_at, sid_at, len: DIGITS };
+    Expect { prefix, tail, line_len, size, check }
 }

@@ -58,32 +58,19 @@ impl Server {
             clock_getcpuclockid(Pid::from_raw(pid)).map_err(Failure::errno("--server-pid"))?;
         let ticks = sysconf(SysconfVar::CLK_TCK).map_err(Failure::errno("sysconf"))?;
         let ticks_per_second = ticks.expect("Linux has a tick") as f64;
-        Ok(Self {
-            pid,
-            clock,
-            ticks_per_second,
-        })
+        Ok(Self { pid, clock, ticks_per_second })
     }
 
     /// Reads the books. The process clock is exact; user and system time are in ticks.
     pub(crate) fn books(&self) -> Result<Books, Failure> {
-        let cpu = self
-            .clock
-            .now()
-            .map_err(Failure::errno("reading the server's clock"))?;
-        let mut books = Books {
-            cpu: cpu.into(),
-            ..Books::default()
-        };
+        let cpu = self.clock.now().map_err(Failure::errno("reading the server's clock"))?;
+        let mut books = Books { cpu: cpu.into(), ..Books::default() };
         let stat = self.read("stat")?;
         (books.user_ticks, books.system_ticks) =
             stat_ticks(&stat).ok_or_else(|| Failure::Protocol(format!("stat: {stat}")))?;
         books.rss_kib = status_field(&self.read("status")?, "VmRSS:");
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid));
-        for entry in tasks
-            .map_err(Failure::io("listing the server's threads"))?
-            .flatten()
-        {
+        for entry in tasks.map_err(Failure::io("listing the server's threads"))?.flatten() {
             // A thread may end between the listing and the look.
             let text = |file| fs::read_to_string(entry.path().join(file)).unwrap_or_default();
             let status = text("status");
@@ -94,9 +81,7 @@ impl Server {
             };
             let (on_cpu, _) = schedstat(&text("schedstat"));
             let name = text("comm").trim_end().to_owned();
-            books
-                .threads
-                .insert(tid, (name, Duration::from_nanos(on_cpu)));
+            books.threads.insert(tid, (name, Duration::from_nanos(on_cpu)));
         }
         Ok(books)
     }
@@ -111,16 +96,9 @@ impl Server {
             .threads
             .iter()
             .map(|(tid, (name, on_cpu))| {
-                let then = before
-                    .threads
-                    .get(tid)
-                    .map_or(Duration::ZERO, |(_, then)| *then);
+                let then = before.threads.get(tid).map_or(Duration::ZERO, |(_, then)| *then);
                 let cpu_seconds = on_cpu.saturating_sub(then).as_secs_f64();
-                ThreadUse {
-                    tid: *tid,
-                    name: name.clone(),
-                    cpu_seconds,
-                }
+                ThreadUse { tid: *tid, name: name.clone(), cpu_seconds }
             })
             .filter(|thread| thread.cpu_seconds > 0.0)
             .collect();
@@ -163,9 +141,7 @@ pub(crate) fn own() -> Result<Own, Failure> {
 
 /// Nanoseconds on a CPU, and waiting for one.
 fn schedstat(text: &str) -> (u64, u64) {
-    let mut words = text
-        .split_ascii_whitespace()
-        .map(|word| word.parse().unwrap_or(0));
+    let mut words = text.split_ascii_whitespace().map(|word| word.parse().unwrap_or(0));
     (words.next().unwrap_or(0), words.next().unwrap_or(0))
 }
 
