@@ -28,6 +28,9 @@ use crate::reactor::{self, Command, Parts, Report, ring};
 /// library accepts keeps within the usual limit on locked memory.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
+/// Locked memory that the executors' own rings need.
+const MEMLOCK_LEAST: u64 = 512 * 1024;
+
 /// Starts the broker and runs it until it is told to stop.
 pub fn run(options: Options) -> ExitCode {
     let logger = match log::start((&options).into()) {
@@ -322,7 +325,6 @@ fn check_machine() -> Result<(), String> {
         format!("cannot use io_uring ({error}): {remedy}")
     })?;
     let (memlock, _) = getrlimit(Resource::RLIMIT_MEMLOCK).map_err(|error| error.to_string())?;
-    const MEMLOCK_LEAST: u64 = 512 * 1024;
     if memlock < MEMLOCK_LEAST {
         return Err(format!(
             "the limit on locked memory is {memlock} bytes and at least {MEMLOCK_LEAST} are needed: \

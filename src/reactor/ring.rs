@@ -1,4 +1,4 @@
-//! The io_uring of one core's sockets.
+//! The `io_uring` of one core's sockets.
 //!
 //! Single issuer, deferred task work, multishot accept and receive into provided buffers. Writing is
 //! a direct non-blocking `send` outside the ring, since at the end of a turn it almost always takes
@@ -247,6 +247,7 @@ impl ProvidedBuffers {
         let size = usize::from(count) * size_of::<BufRingEntry>();
         let layout = Layout::from_size_align(size, 4096).expect("a page aligns anything");
         // SAFETY: the layout is not empty.
+        #[expect(clippy::cast_ptr_alignment, reason = "the layout asks for a whole page")]
         let entries = unsafe { alloc::alloc_zeroed(layout) }.cast::<BufRingEntry>();
         assert!(!entries.is_null(), "out of memory at start");
         let memory = vec![0; usize::from(count) * bytes];

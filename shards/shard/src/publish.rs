@@ -355,7 +355,7 @@ impl<'a, L: Iterator<Item = &'a Leaf> + Clone> Choice<'a, L> {
     fn of<'n: 'a>(leaves: L, name: &'n [u8]) -> Self {
         let mut choice = Self { leaves, name, local: 0, remote: 0 };
         choice.local = choice.groups().map(|group| group.members().len() as u64).sum();
-        let remote = choice.groups().flat_map(|group| group.remote());
+        let remote = choice.groups().flat_map(subjects::QueueGroup::remote);
         choice.remote = remote.map(|(_, weight)| u64::from(*weight)).sum();
         choice
     }
@@ -414,7 +414,7 @@ impl<'a, L: Iterator<Item = &'a Leaf> + Clone> Choice<'a, L> {
     }
 
     fn remote_at(&self, mut drawn: u64) -> Option<CoreId> {
-        for (core, weight) in self.groups().flat_map(|group| group.remote()) {
+        for (core, weight) in self.groups().flat_map(subjects::QueueGroup::remote) {
             let weight = u64::from(*weight);
             if drawn < weight {
                 return Some(*core);

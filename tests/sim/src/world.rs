@@ -1,6 +1,7 @@
 //! Shards, the lanes between them, and sockets with little room.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 
 use base::{CoreId, Duration, Random, Slot, Time};
 use shard::{Config, Effects, Peer, Shard, Socket};
@@ -203,13 +204,13 @@ impl World {
                 let waiting = core.shard.outbox(CoreId(to as u8)).len();
                 let lane = self.lanes[number][to].len();
                 if waiting + lane > 0 {
-                    text += &format!("{number}->{to}: {waiting} wait, {lane} on the way; ");
+                    let _ = write!(text, "{number}->{to}: {waiting} wait, {lane} on the way; ");
                 }
             }
             for (slot, link) in core.links.iter().enumerate() {
                 if link.socket.is_some() {
                     let paused = core.shard.is_paused(Slot(slot as u32));
-                    text += &format!("core {number} slot {slot} paused {paused}: {link:?}; ");
+                    let _ = write!(text, "core {number} slot {slot} paused {paused}: {link:?}; ");
                 }
             }
         }
