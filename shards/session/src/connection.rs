@@ -137,7 +137,7 @@ impl Connection {
 
     /// Appends protocol text to what goes to the peer.
     pub fn write(&mut self, text: &[u8], pool: &mut BufferPool) {
-        self.outbound.buffer(pool).extend_from_slice(text);
+        self.outbound.extend(text, pool);
     }
 
     /// The subscription of a name.

@@ -85,6 +85,7 @@ impl Shard {
 
     fn keep(&mut self, slot: Slot, bytes: &[u8], needs: usize) {
         let mut carry = self.wires.pool.lend();
+        carry.clear();
         // What is announced is not trusted with memory before it comes: room grows with the bytes.
         carry.extend_from_slice(bytes);
         let connection = self.wires.get_mut(slot);

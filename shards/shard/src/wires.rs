@@ -53,8 +53,12 @@ impl Wires {
     ) -> bool {
         let connection = self.connections.get_mut(slot.0);
         let headers = connection.options.headers;
-        let buffer = connection.outbound.buffer(&mut self.pool);
-        sids.with(sid, |sid| encode::message(buffer, message, sid, headers));
+        let outbound = &mut connection.outbound;
+        sids.with(sid, |sid| {
+            let room = outbound.room(encode::bytes_max(message, sid), &mut self.pool);
+            let bytes = encode::message(room, message, sid, headers);
+            outbound.fill(bytes);
+        });
         connection.statistics.out_messages += 1;
         connection.statistics.out_bytes += message.size_for(headers) as u64;
         if !connection.outbound.listed {
