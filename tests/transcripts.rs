@@ -67,11 +67,13 @@ fn reference_cut_at_every_byte() {
 }
 
 #[test]
+#[ignore = "memory::start has no shard to offer yet"]
 fn in_memory() {
     replay_all(&Against::Memory, Input::Whole);
 }
 
 #[test]
+#[ignore = "memory::start has no shard to offer yet"]
 fn in_memory_cut_at_every_byte() {
     replay_all(&Against::Memory, Input::Cut);
 }
@@ -143,10 +145,7 @@ impl Against {
         let (config, flags) = (transcript.config.clone(), transcript.flags.clone());
         let broker = match self {
             Self::Memory => {
-                // Until the shard can be had without a process there is nothing to replay against.
-                let Some(mut backend) = memory::start(&config, &flags) else {
-                    return Ok(());
-                };
+                let mut backend = memory::start(&config, &flags).ok_or("no shard in memory")?;
                 return replay(transcript, &mut *backend, input);
             }
             Self::Pinion(broker) | Self::Reference(broker) => broker.clone(),
