@@ -117,6 +117,8 @@ pub struct Connection {
     pub pauses: u8,
     /// Subscriptions by the peer's name for them.
     pub subscriptions: HashTable<u32>,
+    /// The last train of messages that was written to it; see the shard.
+    pub train: u64,
     /// Where its last message went.
     pub remembered: Remembered,
     /// What CONNECT said; boxed because most of a connection's life needs none of it.

@@ -25,6 +25,7 @@ mod shard;
 mod subscribe;
 mod timers;
 mod trace;
+mod train;
 mod wires;
 
 pub use effects::{Effects, Level, LogLine, Socket};

@@ -16,6 +16,8 @@ pub(crate) struct Scratch {
     ended: Vec<(Slot, SubId)>,
     /// Sizes and body of a message that did not stand in the input as a MSG has them.
     tail: Vec<u8>,
+    /// Where the messages of a train from another core stand.
+    pub(crate) tails: crate::train::Tails,
 }
 
 /// A queue group's member was chosen on another core.
@@ -24,14 +26,14 @@ type Picks<'a> = SmallVec<[(CoreId, &'a [u8]); 4]>;
 /// Who sent a message, for those who do not want their own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
-    slot: Slot,
-    echo: bool,
+    pub(crate) slot: Slot,
+    pub(crate) echo: bool,
 }
 
 impl Origin {
     /// May a subscription of this connection get the message?
     #[inline]
-    fn reaches(origin: Option<Self>, slot: Slot) -> bool {
+    pub(crate) fn reaches(origin: Option<Self>, slot: Slot) -> bool {
         origin.is_none_or(|origin| origin.echo || origin.slot != slot)
     }
 }

@@ -122,6 +122,7 @@ impl Shard {
                     }
                     self.publish(slot, &line, &rest[..whole]);
                     at += whole;
+                    at += self.ride(slot, &input[at..]);
                 }
                 Step::Operation(Operation::Ping, _) if !self.passes_barrier(slot) => {
                     return (at, Rest::Held);
