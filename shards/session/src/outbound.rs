@@ -25,7 +25,14 @@ pub struct Outbound {
 
 impl Default for Outbound {
     fn default() -> Self {
-        Self { buffer: Vec::new(), filled: 0, sent: 0, listed: false, blocked_since: Time::NEVER, owed: 0 }
+        Self {
+            buffer: Vec::new(),
+            filled: 0,
+            sent: 0,
+            listed: false,
+            blocked_since: Time::NEVER,
+            owed: 0,
+        }
     }
 }
 

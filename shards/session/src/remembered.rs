@@ -14,7 +14,12 @@ pub struct Remembered {
 
 impl Default for Remembered {
     fn default() -> Self {
-        Self { version: 0, route: Route::default(), length: 0, subject: [0; Self::SUBJECT_BYTES_MAX] }
+        Self {
+            version: 0,
+            route: Route::default(),
+            length: 0,
+            subject: [0; Self::SUBJECT_BYTES_MAX],
+        }
     }
 }
 

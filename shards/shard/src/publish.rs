@@ -83,14 +83,21 @@ impl Shard {
         line: &PublishLine<'_>,
         input: &[u8],
     ) {
-        let connection = self.wires.connections.get_mut(slot.0);
-        connection.statistics.in_messages += 1;
-        connection.statistics.in_bytes += line.size as u64;
-        connection.liveness.last_input = self.now;
-        let options = connection.options;
         if self.config.trace {
             self.trace_publish(slot, line, input);
         }
+        let route = self.recall(slot, message.subject);
+        self.publish_routed(slot, message, route);
+    }
+
+    /// A message whose route is known goes its way.
+    #[inline]
+    pub(crate) fn publish_routed(&mut self, slot: Slot, message: &Message<'_>, route: Route) {
+        let connection = self.wires.connections.get_mut(slot.0);
+        connection.statistics.in_messages += 1;
+        connection.statistics.in_bytes += message.size() as u64;
+        connection.liveness.last_input = self.now;
+        let options = connection.options;
         if is_special(message) && !self.may_publish(slot, message) {
             return;
         }
@@ -98,7 +105,6 @@ impl Shard {
             self.trace_out(slot, "OK", b"");
             self.wires.write(slot, b"+OK\r\n");
         }
-        let route = self.recall(slot, message.subject);
         let origin = Some(Origin { slot, echo: options.echo });
         let delivered = self.deliver_plain(route, message, origin);
         let relayed = if route.queued || !route.cores.is_empty() {

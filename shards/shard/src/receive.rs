@@ -123,6 +123,9 @@ impl Shard {
                     self.publish(slot, &line, &rest[..whole]);
                     at += whole;
                     at += self.ride(slot, &input[at..]);
+                    if !self.wires.pressed && at < input.len() {
+                        at += self.publish_batches(slot, &input[at..]);
+                    }
                 }
                 Step::Operation(Operation::Ping, _) if !self.passes_barrier(slot) => {
                     return (at, Rest::Held);

@@ -61,7 +61,7 @@ pub enum Operation<'a> {
 }
 
 /// The control line of a PUB or HPUB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PublishLine<'a> {
     /// The subject, not checked for anything but white space.
     pub subject: &'a [u8],
