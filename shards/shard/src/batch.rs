@@ -39,8 +39,8 @@ impl Shard {
         }
         let lines = &lines[..count];
         let mut routes = [Route::default(); BATCH];
-        for ((_, line), route) in lines.iter().zip(&mut routes) {
-            *route = self.index.route(line.subject);
+        if !self.look_up(lines, &mut routes) && !self.look_up(lines, &mut routes) {
+            return 0;
         }
         self.index.touch(&routes[..count]);
         let version = self.index.version();
@@ -61,6 +61,17 @@ impl Shard {
             }
         }
         done
+    }
+
+    /// Looks up the routes of all lines. False if one look-up took another's place in the memory of
+    /// matches: then they have to be looked up again, or, if two subjects share one place, one by
+    /// one.
+    fn look_up(&mut self, lines: &[(usize, PublishLine<'_>)], routes: &mut [Route; BATCH]) -> bool {
+        let version = self.index.version();
+        for ((_, line), route) in lines.iter().zip(routes) {
+            *route = self.index.route(line.subject);
+        }
+        self.index.version() == version
     }
 
     /// Finds publishes that need no further check. Returns how many.
