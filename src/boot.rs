@@ -93,7 +93,7 @@ impl Server {
         if count > CORES_MAX {
             return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
         }
-        let mut config = config_of(&options);
+        let mut config = shard_config(&options);
         for (level, line) in process::banner(&options, &config.server_id, None) {
             logger.line(level, line);
         }
@@ -228,7 +228,7 @@ impl Server {
     }
 
     fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
-        let fresh = config_of(&options);
+        let fresh = shard_config(&options);
         let config = Config {
             server_id: self.config.server_id.clone(),
             server_name: self.config.server_name.clone(),
@@ -352,7 +352,8 @@ fn random_seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-fn config_of(options: &Options) -> Config {
+/// What the shards of a server with these options are configured with; its identity is new.
+pub fn shard_config(options: &Options) -> Config {
     let server_id = KeyPair::new_server().public_key();
     let (host, port) = advertised(options);
     Config {

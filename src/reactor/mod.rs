@@ -149,14 +149,27 @@ impl Desk {
             }
             self.lanes.send(&mut self.shard);
             if self.shard.is_pressed() {
-                let mut pressed = std::mem::take(&mut self.pressed);
-                self.shard.take_pressed(&mut pressed);
-                for slot in pressed.drain(..) {
-                    self.flush(slot);
-                }
-                self.pressed = pressed;
+                self.flush_pressed();
             }
         }
+    }
+
+    /// Hands to the shard what the lanes hold.
+    fn accept_lanes(&mut self) {
+        self.lanes.refresh();
+        while !self.lanes.accept(&mut self.shard) {
+            self.flush_pressed();
+        }
+    }
+
+    /// Writes to connections with much to write before the turn ends.
+    fn flush_pressed(&mut self) {
+        let mut pressed = std::mem::take(&mut self.pressed);
+        self.shard.take_pressed(&mut pressed);
+        for slot in pressed.drain(..) {
+            self.flush(slot);
+        }
+        self.pressed = pressed;
     }
 
     /// Writes as much as the socket takes.
@@ -243,7 +256,7 @@ impl Reactor {
             let now = self.now();
             self.desk.shard.begin_turn(now);
             self.ring.collect(&mut self.events);
-            self.desk.lanes.accept(&mut self.desk.shard);
+            self.desk.accept_lanes();
             self.take_up_resumed();
             self.take_events();
             if now >= self.accept_again {
