@@ -24,6 +24,9 @@ mod transcript;
 /// Transcripts mostly wait for a broker to start; two more than the cores of a small machine.
 const WORKERS: usize = 4;
 
+/// What pinion says when it is asked for a feature to come.
+const REFUSAL: &str = "not yet supported: ";
+
 #[test]
 fn one_core() {
     replay_all(&Against::pinion(1), Input::Whole);
@@ -64,11 +67,13 @@ fn reference_cut_at_every_byte() {
 }
 
 #[test]
+#[ignore = "memory::start has no shard to offer yet"]
 fn in_memory() {
     replay_all(&Against::Memory, Input::Whole);
 }
 
 #[test]
+#[ignore = "memory::start has no shard to offer yet"]
 fn in_memory_cut_at_every_byte() {
     replay_all(&Against::Memory, Input::Cut);
 }
@@ -79,7 +84,8 @@ fn differences_are_documented() {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/COMPATIBILITY.md");
     let document = fs::read_to_string(document).expect("docs/COMPATIBILITY.md is readable");
     for transcript in transcripts() {
-        if let Some(name) = transcript.marks.differs {
+        let marks = transcript.marks;
+        for name in marks.differs.iter().chain(&marks.awaits) {
             let row = format!("| `{name}` |");
             assert!(
                 document.contains(&row),
@@ -128,7 +134,7 @@ impl Against {
     fn runs(&self, marks: &Marks, input: Input) -> bool {
         let cut = input == Input::Cut;
         let elsewhere = match self {
-            Self::Memory => marks.process_only,
+            Self::Memory => marks.process_only || marks.awaits.is_some(),
             Self::Pinion(_) => false,
             Self::Reference(_) => marks.differs.is_some() || (cut && marks.reference_uncut),
         };
@@ -139,20 +145,24 @@ impl Against {
         let (config, flags) = (transcript.config.clone(), transcript.flags.clone());
         let broker = match self {
             Self::Memory => {
-                // Until the shard can be had without a process there is nothing to replay against.
-                let Some(mut backend) = memory::start(&config, &flags) else {
-                    return Ok(());
-                };
+                let mut backend = memory::start(&config, &flags).ok_or("no shard in memory")?;
                 return replay(transcript, &mut *backend, input);
             }
             Self::Pinion(broker) | Self::Reference(broker) => broker.clone(),
         };
-        let process = Process::start(&Launch {
+        let launch = Launch {
             broker,
             port: None,
             config,
             flags,
-        })?;
+        };
+        let process = match (Process::start(&launch), &transcript.marks.awaits, self) {
+            (Err(error), Some(_), Self::Pinion(_)) if error.contains(REFUSAL) => return Ok(()),
+            (Ok(_), Some(awaited), Self::Pinion(_)) => {
+                return Err(format!("{awaited} is there: `! awaits` is out of date"));
+            }
+            (started, _, _) => started?,
+        };
         replay(transcript, &mut Sockets::new(process), input)
     }
 }

@@ -117,6 +117,8 @@ pub struct Connection {
     pub pauses: u8,
     /// Subscriptions by the peer's name for them.
     pub subscriptions: HashTable<u32>,
+    /// The last train of messages that was written to it; see the shard.
+    pub train: u64,
     /// Where its last message went.
     pub remembered: Remembered,
     /// What CONNECT said; boxed because most of a connection's life needs none of it.
@@ -137,7 +139,7 @@ impl Connection {
 
     /// Appends protocol text to what goes to the peer.
     pub fn write(&mut self, text: &[u8], pool: &mut BufferPool) {
-        self.outbound.buffer(pool).extend_from_slice(text);
+        self.outbound.extend(text, pool);
     }
 
     /// The subscription of a name.

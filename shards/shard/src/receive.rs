@@ -85,6 +85,7 @@ impl Shard {
 
     fn keep(&mut self, slot: Slot, bytes: &[u8], needs: usize) {
         let mut carry = self.wires.pool.lend();
+        carry.clear();
         // What is announced is not trusted with memory before it comes: room grows with the bytes.
         carry.extend_from_slice(bytes);
         let connection = self.wires.get_mut(slot);
@@ -121,6 +122,10 @@ impl Shard {
                     }
                     self.publish(slot, &line, &rest[..whole]);
                     at += whole;
+                    at += self.ride(slot, &input[at..]);
+                    if !self.wires.pressed && at < input.len() {
+                        at += self.publish_batches(slot, &input[at..]);
+                    }
                 }
                 Step::Operation(Operation::Ping, _) if !self.passes_barrier(slot) => {
                     return (at, Rest::Held);

@@ -4,6 +4,7 @@ use base::CoreId;
 
 use crate::frame::{self, Frame};
 use crate::shard::Shard;
+use crate::train::Train;
 
 impl Shard {
     /// Bytes came over the lane from another core, in order; frames may be cut anywhere.
@@ -51,6 +52,12 @@ impl Shard {
                 self.open(socket, id, peer);
             }
             Frame::Gone => self.on_gone(from),
+            Frame::Train { subject, input, lengths } => {
+                let mut tails = std::mem::take(&mut self.scratch.tails);
+                frame::tails_of(lengths, &mut tails);
+                self.accept_train(&Train { subject, input, tails: &tails });
+                self.scratch.tails = tails;
+            }
             Frame::Evict { count } => self.evict(count),
         }
     }

@@ -12,6 +12,7 @@ use crate::placement::Placement;
 use crate::publish::Scratch;
 use crate::subscribe::Reaping;
 use crate::timers::Timers;
+use crate::train;
 use crate::wires::Wires;
 
 /// Reading is paused because frames for another core wait.
@@ -42,6 +43,7 @@ pub struct Shard {
     pub(crate) at_barrier: Vec<(Slot, ConnectionId)>,
     pub(crate) lame_duck: Option<LameDuck>,
     pub(crate) scratch: Scratch,
+    pub(crate) lists: train::Lists,
     /// Counts of connections that are gone.
     past: Statistics,
     pub(crate) slow_consumers: u64,
@@ -69,6 +71,7 @@ impl Shard {
             at_barrier: Vec::new(),
             lame_duck: None,
             scratch: Scratch::default(),
+            lists: train::Lists::default(),
             past: Statistics::default(),
             slow_consumers: 0,
             stale_connections: 0,
