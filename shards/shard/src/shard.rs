@@ -130,7 +130,7 @@ impl Shard {
         let liveness = &mut connection.liveness;
         if liveness.linger_due <= now {
             liveness.linger_due = Time::NEVER;
-            self.effects.close.push(slot);
+            self.ask_close(slot);
         } else if liveness.auth_due <= now {
             liveness.auth_due = Time::NEVER;
             self.wires.write_error(slot, "Authentication Timeout");
@@ -201,14 +201,14 @@ impl Shard {
         let armed = connection.liveness.armed;
         connection.liveness =
             session::Liveness { ping_sent, armed, ..session::Liveness::default() };
-        if reason.flushes() {
+        if reason.flushes() && !connection.close_asked {
             let linger = self.now.after(base::limits::LINGER_MAX);
             connection.liveness.linger_due = linger;
             self.effects.shut.push(slot);
             self.arm(slot);
         } else {
             connection.outbound.clear(&mut self.wires.pool);
-            self.effects.close.push(slot);
+            self.ask_close(slot);
         }
         if reason.is_slow_consumer() {
             self.slow_consumers += 1;
@@ -227,6 +227,7 @@ impl Shard {
     /// A connection that was opened with [`Effects::opened`] is closed and no more will be heard of
     /// it: its slot is free for another once its subscriptions are gone.
     pub fn closed(&mut self, slot: Slot) {
+        self.wires.get_mut(slot).close_asked = true;
         self.wires.end(slot, Reason::ClientClosed);
         self.settle();
         self.note_closed(slot);
@@ -249,7 +250,7 @@ impl Shard {
         } else {
             // It was being waited for so that the peer could read its error.
             connection.liveness.linger_due = Time::NEVER;
-            self.effects.close.push(slot);
+            self.ask_close(slot);
         }
     }
 
@@ -260,6 +261,15 @@ impl Shard {
         if connection.is_open() {
             self.wires.end(slot, Reason::WriteError);
         } else {
+            self.ask_close(slot);
+        }
+    }
+
+    /// Asks for the socket to be closed, unless that was asked before: what is asked while the
+    /// effects of a turn are carried out comes up in the next, when the slot may be another's.
+    fn ask_close(&mut self, slot: Slot) {
+        let asked = std::mem::replace(&mut self.wires.get_mut(slot).close_asked, true);
+        if !asked {
             self.effects.close.push(slot);
         }
     }

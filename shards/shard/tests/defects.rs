@@ -1,0 +1,103 @@
+//! Small situations that once went wrong, each on shards without a reactor.
+
+use base::{CoreId, Duration, Slot, Time};
+use shard::{Config, Effects, Peer, Shard, Socket};
+
+const CONNECT: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":true}\r\n";
+
+/// A server of some cores whose lanes have room for everything.
+struct Server {
+    cores: Vec<Shard>,
+    effects: Effects,
+    now: Time,
+}
+
+impl Server {
+    fn new(cores: usize, config: &Config) -> Self {
+        let now = Time(1_000_000_000);
+        let shard = |core| Shard::new(CoreId(core as u8), cores, 7, config.clone(), now);
+        Self { cores: (0..cores).map(shard).collect(), effects: Effects::default(), now }
+    }
+
+    /// Moves everything between the cores.
+    fn exchange(&mut self) {
+        for from in 0..self.cores.len() {
+            for to in 0..self.cores.len() {
+                let (sender, receiver) = (CoreId(from as u8), CoreId(to as u8));
+                let bytes = self.cores[from].outbox(receiver).to_vec();
+                if !bytes.is_empty() {
+                    self.cores[from].moved(receiver, bytes.len());
+                    self.cores[to].accept_frames(sender, &bytes);
+                }
+            }
+        }
+    }
+
+    /// Ends a core's turn; [`Server::effects`] then holds what it asks for.
+    fn turn(&mut self, core: usize) {
+        self.exchange();
+        self.cores[core].end_turn(&mut self.effects);
+        self.cores[core].begin_turn(self.now);
+    }
+
+    /// A client connects. The core with the fewest connections takes it.
+    fn connect(&mut self, socket: i32) -> (usize, Slot) {
+        self.cores[0].accepted(Socket(socket), Peer::default());
+        for core in 0..self.cores.len() {
+            self.turn(core);
+            if let Some((slot, _)) = self.effects.opened.first() {
+                let slot = *slot;
+                self.heard(core, slot);
+                return (core, slot);
+            }
+        }
+        panic!("no core took the connection");
+    }
+
+    fn say(&mut self, (core, slot): (usize, Slot), bytes: &[u8]) {
+        let taken = self.cores[core].receive(slot, bytes);
+        assert_eq!(taken, bytes.len());
+        self.exchange();
+    }
+
+    /// What waits for a client, which takes it.
+    fn heard(&mut self, core: usize, slot: Slot) -> String {
+        let text = String::from_utf8_lossy(self.cores[core].unsent(slot)).into_owned();
+        self.cores[core].sent(slot, text.len());
+        text
+    }
+
+    /// Lets time pass, with a turn of every core for each moment at which something is due.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now.after(time);
+        loop {
+            let due = self.cores.iter().map(Shard::next_due).min().unwrap_or(Time::NEVER);
+            self.now = due.clamp(self.now, until);
+            for core in 0..self.cores.len() {
+                self.cores[core].begin_turn(self.now);
+                self.turn(core);
+            }
+            if due > until {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_write_that_fails_while_closing_asks_for_no_second_close() {
+    let mut server = Server::new(1, &Config::default());
+    let client = server.connect(1);
+    server.say(client, b"NONSENSE\r\n");
+    server.cores[0].input_ended(client.1, true);
+    server.turn(0);
+    assert_eq!(server.effects.close, [client.1]);
+    // The reactor finds the socket broken when it writes the error, and closes it as asked.
+    server.cores[0].output_failed(client.1);
+    server.cores[0].closed(client.1);
+    // The next connection gets the same slot, and is none of this one's business.
+    server.cores[0].accepted(Socket(2), Peer::default());
+    server.turn(0);
+    assert_eq!(server.effects.opened, [(client.1, Socket(2))]);
+    assert_eq!(server.effects.close, []);
+}
