@@ -101,3 +101,17 @@ fn a_write_that_fails_while_closing_asks_for_no_second_close() {
     assert_eq!(server.effects.opened, [(client.1, Socket(2))]);
     assert_eq!(server.effects.close, []);
 }
+
+#[test]
+fn the_last_delivery_on_a_subject_leaves_its_queue_groups_their_message() {
+    let mut server = Server::new(2, &Config::default());
+    let publisher = server.connect(1);
+    let subscriber = server.connect(2);
+    assert_ne!(publisher.0, subscriber.0);
+    server.say(publisher, CONNECT);
+    server.say(subscriber, CONNECT);
+    server.say(subscriber, b"SUB a 1\r\nUNSUB 1 1\r\nSUB a q 2\r\n");
+    server.say(publisher, b"PUB a 2\r\nhi\r\n");
+    let heard = server.heard(subscriber.0, subscriber.1);
+    assert_eq!(heard, "MSG a 1 2\r\nhi\r\nMSG a 2 2\r\nhi\r\n");
+}
