@@ -28,6 +28,10 @@ const MESSAGES_MIN: usize = 2;
 const HEAD_BYTES_MAX: usize = 64;
 const _: () = assert!(Remembered::SUBJECT_BYTES_MAX + 7 + 6 <= HEAD_BYTES_MAX);
 
+/// Bytes that a message takes at most beyond those of its publish: a name that stands in place and
+/// a blank.
+const NAME_BYTES_MAX: usize = 8;
+
 /// The messages of a train: where sizes and payload of each stand in the input.
 pub(crate) type Tails = Vec<(u32, u32)>;
 
@@ -92,7 +96,9 @@ impl Shard {
         cursor.put(subject);
         cursor.byte(b' ');
         let length = cursor.at();
-        let limits = (self.config.max_payload, self.config.max_control_line);
+        // Nobody is cut off for want of a flush in the middle of a train.
+        let limits =
+            (self.config.max_payload, self.config.max_control_line, self.wires.pressure_at);
         let (taken, payload) = couple(input, &prefix[..length], limits, &mut lists.tails);
         let done = lists.tails.len() >= MESSAGES_MIN && {
             let subject = &prefix[4..length - 1];
@@ -191,19 +197,22 @@ pub(crate) fn message_of<'a>(subject: &'a [u8], tail: &'a [u8]) -> Message<'a> {
     Message { subject, reply: &[], header: 0, tail, sizes_bytes }
 }
 
-/// Finds the messages at the start of `input` that begin with `prefix` and are whole. Returns their
-/// bytes, and the bytes of their payloads.
+/// Finds the messages at the start of `input` that begin with `prefix` and are whole, up to a number
+/// of bytes as written to a subscriber. Returns their bytes, and the bytes of their payloads.
 #[inline]
 fn couple(
     input: &[u8],
     prefix: &[u8],
-    (max_payload, max_control_line): (usize, usize),
+    (max_payload, max_control_line, max_bytes): (usize, usize, usize),
     tails: &mut Tails,
 ) -> (usize, usize) {
     tails.clear();
     let (mut at, mut payload) = (0, 0);
     while let Some((sizes, end, size)) = next_car(&input[at..], prefix) {
-        if size > max_payload || end - size - 4 - 4 > max_control_line {
+        if size > max_payload
+            || end - size - 4 - 4 > max_control_line
+            || at + end + (tails.len() + 1) * NAME_BYTES_MAX > max_bytes
+        {
             break;
         }
         tails.push(((at + sizes) as u32, (at + end) as u32));
@@ -249,7 +258,7 @@ mod tests {
 
     fn cars(input: &[u8]) -> (Vec<String>, usize, usize) {
         let mut tails = Tails::new();
-        let (taken, payload) = couple(input, b"PUB a.b ", (10, 64), &mut tails);
+        let (taken, payload) = couple(input, b"PUB a.b ", (10, 64, 1000), &mut tails);
         let train = Train { subject: b"a.b", input, tails: &tails };
         let texts = train.tails().map(|tail| String::from_utf8_lossy(tail).into_owned());
         (texts.collect(), taken, payload)

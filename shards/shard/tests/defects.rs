@@ -60,6 +60,23 @@ impl Server {
         self.exchange();
     }
 
+    /// Hands in input as the reactor does, which writes in between when much has come together.
+    /// Returns what was so written.
+    fn feed(&mut self, (core, slot): (usize, Slot), mut bytes: &[u8]) -> usize {
+        let mut written = 0;
+        while !bytes.is_empty() && !self.cores[core].is_paused(slot) {
+            bytes = &bytes[self.cores[core].receive(slot, bytes)..];
+            self.exchange();
+            let mut pressed = Vec::new();
+            self.cores[core].take_pressed(&mut pressed);
+            for slot in pressed {
+                written += self.heard(core, slot).len();
+            }
+        }
+        assert!(bytes.is_empty(), "reading was paused");
+        written
+    }
+
     /// What waits for a client, which takes it.
     fn heard(&mut self, core: usize, slot: Slot) -> String {
         let text = String::from_utf8_lossy(self.cores[core].unsent(slot)).into_owned();
@@ -114,4 +131,35 @@ fn the_last_delivery_on_a_subject_leaves_its_queue_groups_their_message() {
     server.say(publisher, b"PUB a 2\r\nhi\r\n");
     let heard = server.heard(subscriber.0, subscriber.1);
     assert_eq!(heard, "MSG a 1 2\r\nhi\r\nMSG a 2 2\r\nhi\r\n");
+}
+
+#[test]
+fn a_train_is_no_longer_than_what_a_subscriber_may_be_behind() {
+    let config = Config { max_pending: 32 * 1024, ..Config::default() };
+    let mut server = Server::new(1, &config);
+    let (publisher, subscriber) = (server.connect(1), server.connect(2));
+    server.say(publisher, CONNECT);
+    server.say(subscriber, b"SUB a 1\r\n");
+    server.heard(0, subscriber.1);
+    // Such an input comes together while a connection is paused.
+    let input = b"PUB a 1\r\nx\r\n".repeat(20_000);
+    let written = server.feed(publisher, &input);
+    let rest = server.heard(0, subscriber.1).len();
+    assert_eq!(written + rest, 20_000 * b"MSG a 1 1\r\nx\r\n".len());
+    assert_eq!(server.cores[0].troubles(), (0, 0), "who reads everything is no slow consumer");
+}
+
+#[test]
+fn who_publishes_nothing_is_not_slowed_for_the_sake_of_a_slow_subscriber() {
+    let config = Config { max_pending: 32 * 1024, ..Config::default() };
+    let mut server = Server::new(2, &config);
+    let (publisher, subscriber) = (server.connect(1), server.connect(2));
+    let (_, bystander) = (server.connect(3), server.connect(4));
+    assert_eq!((publisher.0, subscriber.0, bystander.0), (0, 1, 1));
+    server.say(publisher, CONNECT);
+    server.say(subscriber, b"SUB a 1\r\n");
+    server.cores[1].blocked(subscriber.1);
+    server.say(publisher, &[&b"PUB a 25000\r\n"[..], &[b'x'; 25_000], b"\r\n"].concat());
+    server.say(bystander, b"PING\r\n");
+    assert!(!server.cores[1].is_paused(bystander.1));
 }
