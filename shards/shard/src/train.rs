@@ -89,51 +89,70 @@ impl Shard {
         if route.queued || matches!(subject.first(), Some(b'_' | b'$')) || self.config.trace {
             return 0;
         }
-        let mut lists = std::mem::take(&mut self.lists);
         let mut prefix = [0; Remembered::SUBJECT_BYTES_MAX + 5];
         let mut cursor = Cursor::new(&mut prefix);
         cursor.put(b"PUB ");
         cursor.put(subject);
         cursor.byte(b' ');
         let length = cursor.at();
+        let prefix = &prefix[..length];
+        let starts =
+            next_car(input, prefix).and_then(|(_, end, _)| next_car(&input[end..], prefix));
+        if starts.is_none() {
+            return 0;
+        }
+        let origin = Some(Origin { slot, echo: options.echo });
+        let mut lists = std::mem::take(&mut self.lists);
+        // Asked before the whole train is looked at: where the answer is no, it is asked again for
+        // the next message.
+        let taken = if self.board(route, origin, &mut lists) {
+            self.depart(slot, route, input, prefix, &mut lists)
+        } else {
+            0
+        };
+        self.lists = lists;
+        taken
+    }
+
+    /// Sends the train at the start of `input` to those who have boarded. Returns its bytes.
+    fn depart(
+        &mut self,
+        slot: Slot,
+        route: Route,
+        input: &[u8],
+        prefix: &[u8],
+        lists: &mut Lists,
+    ) -> usize {
         // Nobody is cut off for want of a flush in the middle of a train.
         let limits =
             (self.config.max_payload, self.config.max_control_line, self.wires.pressure_at);
-        let (taken, payload) = couple(input, &prefix[..length], limits, &mut lists.tails);
-        let done = lists.tails.len() >= MESSAGES_MIN && {
-            let subject = &prefix[4..length - 1];
-            let train = Train { subject, input, tails: &lists.tails };
-            let origin = Some(Origin { slot, echo: options.echo });
-            let delivered = self.deliver_train(
-                route,
-                &train,
-                payload,
-                origin,
-                (&mut lists.targets, &mut lists.number),
-            );
-            if delivered {
-                for core in route.cores.iter() {
-                    self.outboxes.append(core, |out| frame::put_train(out, &train));
-                }
-                let connection = self.wires.get_mut(slot);
-                connection.statistics.in_messages += train.tails.len() as u64;
-                connection.statistics.in_bytes += payload as u64;
-            }
-            delivered
-        };
-        self.lists = lists;
-        if done { taken } else { 0 }
+        let (taken, payload) = couple(input, prefix, limits, &mut lists.tails);
+        if lists.tails.len() < MESSAGES_MIN {
+            return 0;
+        }
+        let subject = &prefix[4..prefix.len() - 1];
+        let train = Train { subject, input, tails: &lists.tails };
+        self.write_train(&lists.targets, &train, payload);
+        for core in route.cores.iter() {
+            self.outboxes.append(core, |out| frame::put_train(out, &train));
+        }
+        let connection = self.wires.get_mut(slot);
+        connection.statistics.in_messages += train.tails.len() as u64;
+        connection.statistics.in_bytes += payload as u64;
+        taken
     }
 
     /// A train came from another core.
     pub(crate) fn accept_train(&mut self, train: &Train<'_>) {
         let route = self.index.route(train.subject);
         let mut lists = std::mem::take(&mut self.lists);
-        let payload = train.tails().map(|tail| message_of(train.subject, tail).size()).sum();
-        let lent = (&mut lists.targets, &mut lists.number);
-        let delivered = self.deliver_train(route, train, payload, None, lent);
+        let boarded = self.board(route, None, &mut lists);
+        if boarded {
+            let payload = train.tails().map(|tail| message_of(train.subject, tail).size()).sum();
+            self.write_train(&lists.targets, train, payload);
+        }
         self.lists = lists;
-        if !delivered {
+        if !boarded {
             for tail in train.tails() {
                 // The last delivery to a subscription may change the routes.
                 let route = self.index.route(train.subject);
@@ -143,38 +162,34 @@ impl Shard {
         }
     }
 
-    /// Writes a train to all plain subscriptions, or to none: then its messages have to be dealt
+    /// Lists the plain subscriptions that a train goes to. False if its messages have to be dealt
     /// with one by one.
-    fn deliver_train(
-        &mut self,
-        route: Route,
-        train: &Train<'_>,
-        payload: usize,
-        origin: Option<Origin>,
-        (targets, number): (&mut Vec<Target>, &mut u64),
-    ) -> bool {
-        *number += 1;
-        targets.clear();
-        let (lists, subscriptions) = self.index.split();
-        let plain = lists.leaves(route).flat_map(|leaf| leaf.plain().iter().copied());
-        for id in lists.literal(route).chain(plain) {
+    fn board(&mut self, route: Route, origin: Option<Origin>, lists: &mut Lists) -> bool {
+        lists.number += 1;
+        lists.targets.clear();
+        let (all, subscriptions) = self.index.split();
+        let plain = all.leaves(route).flat_map(|leaf| leaf.plain().iter().copied());
+        for id in all.literal(route).chain(plain) {
             let subscription = subscriptions.get(id);
             let slot = subscription.connection();
             let connection = self.wires.get_mut(slot);
             if !connection.is_open() || !Origin::reaches(origin, slot) {
                 continue;
             }
-            let again = std::mem::replace(&mut connection.train, *number) == *number;
+            let again = std::mem::replace(&mut connection.train, lists.number) == lists.number;
             if again || subscription.max > 0 || !subscription.sid.is_short() {
                 return false;
             }
-            targets.push(Target { slot, id, sid: subscription.sid });
+            lists.targets.push(Target { slot, id, sid: subscription.sid });
         }
-        if !targets.is_empty() && self.wires.may_drop() {
-            return false;
-        }
+        lists.targets.is_empty() || !self.wires.may_drop()
+    }
+
+    /// Writes a train to those who have boarded.
+    fn write_train(&mut self, targets: &[Target], train: &Train<'_>, payload: usize) {
+        let (_, subscriptions) = self.index.split();
         let count = train.tails.len() as u64;
-        for target in &*targets {
+        for target in targets {
             subscriptions.get_mut(target.id).delivered += count;
             let mut head = [0; HEAD_BYTES_MAX];
             let mut cursor = Cursor::new(&mut head);
@@ -186,7 +201,6 @@ impl Shard {
             let length = cursor.at();
             self.wires.write_train(target.slot, &head[..length], train, payload);
         }
-        true
     }
 }
 
