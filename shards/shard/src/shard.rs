@@ -112,13 +112,10 @@ impl Shard {
     }
 
     fn tick(&mut self) {
-        while let Some((at, slot, id)) = self.timers.pop_due(self.now) {
-            let connection = self.wires.get_mut(slot);
-            if connection.id == id && connection.liveness.armed == at {
-                connection.liveness.armed = Time::NEVER;
-                self.on_due(slot);
-                self.arm(slot);
-            }
+        while let Some(slot) = self.timers.pop_due(self.now) {
+            self.wires.get_mut(slot).liveness.armed = Time::NEVER;
+            self.on_due(slot);
+            self.arm(slot);
         }
         self.tick_lame_duck();
     }
@@ -181,8 +178,8 @@ impl Shard {
         // What is due already comes up in the next turn, so that a turn ends whatever is due.
         let due = due.max(Time(self.now.0 + 1));
         if due < connection.liveness.armed {
-            connection.liveness.armed = due;
-            self.timers.add(due, slot, connection.id);
+            let before = std::mem::replace(&mut connection.liveness.armed, due);
+            self.timers.set(slot, before, due);
         }
     }
 
@@ -237,6 +234,7 @@ impl Shard {
     pub(crate) fn release(&mut self, slot: Slot) {
         let mut connection: Connection = self.wires.connections.remove(slot.0);
         connection.outbound.clear(&mut self.wires.pool);
+        self.timers.forget(slot, connection.liveness.armed);
         self.past.add(&connection.statistics);
         self.note_gone();
     }
@@ -397,6 +395,11 @@ impl Shard {
     pub fn census(&self) -> (usize, usize, (usize, usize)) {
         let connections = self.wires.connections.len();
         (connections, self.index.subscriptions().len(), self.index.remote_interest())
+    }
+
+    /// Deadlines that are kept: one for each connection at most.
+    pub fn deadlines(&self) -> usize {
+        self.timers.len()
     }
 
     /// Slow consumers and stale connections so far.

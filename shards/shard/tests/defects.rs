@@ -183,3 +183,23 @@ fn messages_that_cannot_travel_as_a_train_take_no_time_for_those_behind_them() {
     let (short, long) = (time(&mut server, 20), time(&mut server, 20_000));
     assert!(long < short * 10 + Duration::from_millis(100), "{short:?} {long:?}");
 }
+
+#[test]
+fn a_connection_has_one_deadline_however_often_it_is_slowed() {
+    let config = Config { max_pending: 32 * 1024, ..Config::default() };
+    let mut server = Server::new(1, &config);
+    let (publisher, subscriber) = (server.connect(1), server.connect(2));
+    server.say(publisher, CONNECT);
+    server.say(subscriber, b"SUB a 1\r\n");
+    server.cores[0].blocked(subscriber.1);
+    server.say(publisher, &[&b"PUB a 25000\r\n"[..], &[b'x'; 25_000], b"\r\n"].concat());
+    for _ in 0..50 {
+        assert!(server.cores[0].is_paused(publisher.1));
+        server.pass(Duration::from_millis(11));
+        server.say(publisher, b"PUB a 0\r\n\r\n");
+    }
+    assert_eq!(server.cores[0].deadlines(), 2);
+    server.cores[0].closed(publisher.1);
+    server.turn(0);
+    assert_eq!(server.cores[0].deadlines(), 1);
+}
