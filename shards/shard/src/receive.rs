@@ -25,6 +25,8 @@ impl Shard {
     /// hands the others in again, unless [`Shard::is_paused`]: then later, when it is no more.
     pub fn receive(&mut self, slot: Slot, input: &[u8]) -> usize {
         let appended = self.outboxes.appended_total();
+        // What came over the lanes before may have met a slow subscriber: not this one's doing.
+        self.wires.stalled = false;
         let mut taken = 0;
         if !self.wires.get(slot).carry.is_empty() {
             taken = self.complete_carry(slot, input);

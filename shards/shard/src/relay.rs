@@ -49,8 +49,9 @@ impl Shard {
             Frame::Message(relayed) => {
                 let route = self.index.route(relayed.message.subject);
                 if relayed.plain {
+                    // Subscriptions whose last delivery this was end below, when the route is not
+                    // needed any more.
                     self.deliver_plain(route, &relayed.message, None);
-                    self.end_counted();
                 }
                 self.deliver_named(route, &relayed);
             }

@@ -112,13 +112,10 @@ impl Shard {
     }
 
     fn tick(&mut self) {
-        while let Some((at, slot, id)) = self.timers.pop_due(self.now) {
-            let connection = self.wires.get_mut(slot);
-            if connection.id == id && connection.liveness.armed == at {
-                connection.liveness.armed = Time::NEVER;
-                self.on_due(slot);
-                self.arm(slot);
-            }
+        while let Some(slot) = self.timers.pop_due(self.now) {
+            self.wires.get_mut(slot).liveness.armed = Time::NEVER;
+            self.on_due(slot);
+            self.arm(slot);
         }
         self.tick_lame_duck();
     }
@@ -130,7 +127,7 @@ impl Shard {
         let liveness = &mut connection.liveness;
         if liveness.linger_due <= now {
             liveness.linger_due = Time::NEVER;
-            self.effects.close.push(slot);
+            self.ask_close(slot);
         } else if liveness.auth_due <= now {
             liveness.auth_due = Time::NEVER;
             self.wires.write_error(slot, "Authentication Timeout");
@@ -181,8 +178,8 @@ impl Shard {
         // What is due already comes up in the next turn, so that a turn ends whatever is due.
         let due = due.max(Time(self.now.0 + 1));
         if due < connection.liveness.armed {
-            connection.liveness.armed = due;
-            self.timers.add(due, slot, connection.id);
+            let before = std::mem::replace(&mut connection.liveness.armed, due);
+            self.timers.set(slot, before, due);
         }
     }
 
@@ -201,14 +198,14 @@ impl Shard {
         let armed = connection.liveness.armed;
         connection.liveness =
             session::Liveness { ping_sent, armed, ..session::Liveness::default() };
-        if reason.flushes() {
+        if reason.flushes() && !connection.close_asked {
             let linger = self.now.after(base::limits::LINGER_MAX);
             connection.liveness.linger_due = linger;
             self.effects.shut.push(slot);
             self.arm(slot);
         } else {
             connection.outbound.clear(&mut self.wires.pool);
-            self.effects.close.push(slot);
+            self.ask_close(slot);
         }
         if reason.is_slow_consumer() {
             self.slow_consumers += 1;
@@ -227,6 +224,7 @@ impl Shard {
     /// A connection that was opened with [`Effects::opened`] is closed and no more will be heard of
     /// it: its slot is free for another once its subscriptions are gone.
     pub fn closed(&mut self, slot: Slot) {
+        self.wires.get_mut(slot).close_asked = true;
         self.wires.end(slot, Reason::ClientClosed);
         self.settle();
         self.note_closed(slot);
@@ -236,6 +234,7 @@ impl Shard {
     pub(crate) fn release(&mut self, slot: Slot) {
         let mut connection: Connection = self.wires.connections.remove(slot.0);
         connection.outbound.clear(&mut self.wires.pool);
+        self.timers.forget(slot, connection.liveness.armed);
         self.past.add(&connection.statistics);
         self.note_gone();
     }
@@ -249,7 +248,7 @@ impl Shard {
         } else {
             // It was being waited for so that the peer could read its error.
             connection.liveness.linger_due = Time::NEVER;
-            self.effects.close.push(slot);
+            self.ask_close(slot);
         }
     }
 
@@ -260,6 +259,15 @@ impl Shard {
         if connection.is_open() {
             self.wires.end(slot, Reason::WriteError);
         } else {
+            self.ask_close(slot);
+        }
+    }
+
+    /// Asks for the socket to be closed, unless that was asked before: what is asked while the
+    /// effects of a turn are carried out comes up in the next, when the slot may be another's.
+    fn ask_close(&mut self, slot: Slot) {
+        let asked = std::mem::replace(&mut self.wires.get_mut(slot).close_asked, true);
+        if !asked {
             self.effects.close.push(slot);
         }
     }
@@ -387,6 +395,11 @@ impl Shard {
     pub fn census(&self) -> (usize, usize, (usize, usize)) {
         let connections = self.wires.connections.len();
         (connections, self.index.subscriptions().len(), self.index.remote_interest())
+    }
+
+    /// Deadlines that are kept: one for each connection at most.
+    pub fn deadlines(&self) -> usize {
+        self.timers.len()
     }
 
     /// Slow consumers and stale connections so far.

@@ -28,6 +28,10 @@ const MESSAGES_MIN: usize = 2;
 const HEAD_BYTES_MAX: usize = 64;
 const _: () = assert!(Remembered::SUBJECT_BYTES_MAX + 7 + 6 <= HEAD_BYTES_MAX);
 
+/// Bytes that a message takes at most beyond those of its publish: a name that stands in place and
+/// a blank.
+const NAME_BYTES_MAX: usize = 8;
+
 /// The messages of a train: where sizes and payload of each stand in the input.
 pub(crate) type Tails = Vec<(u32, u32)>;
 
@@ -85,49 +89,70 @@ impl Shard {
         if route.queued || matches!(subject.first(), Some(b'_' | b'$')) || self.config.trace {
             return 0;
         }
-        let mut lists = std::mem::take(&mut self.lists);
         let mut prefix = [0; Remembered::SUBJECT_BYTES_MAX + 5];
         let mut cursor = Cursor::new(&mut prefix);
         cursor.put(b"PUB ");
         cursor.put(subject);
         cursor.byte(b' ');
         let length = cursor.at();
-        let limits = (self.config.max_payload, self.config.max_control_line);
-        let (taken, payload) = couple(input, &prefix[..length], limits, &mut lists.tails);
-        let done = lists.tails.len() >= MESSAGES_MIN && {
-            let subject = &prefix[4..length - 1];
-            let train = Train { subject, input, tails: &lists.tails };
-            let origin = Some(Origin { slot, echo: options.echo });
-            let delivered = self.deliver_train(
-                route,
-                &train,
-                payload,
-                origin,
-                (&mut lists.targets, &mut lists.number),
-            );
-            if delivered {
-                for core in route.cores.iter() {
-                    self.outboxes.append(core, |out| frame::put_train(out, &train));
-                }
-                let connection = self.wires.get_mut(slot);
-                connection.statistics.in_messages += train.tails.len() as u64;
-                connection.statistics.in_bytes += payload as u64;
-            }
-            delivered
+        let prefix = &prefix[..length];
+        let starts =
+            next_car(input, prefix).and_then(|(_, end, _)| next_car(&input[end..], prefix));
+        if starts.is_none() {
+            return 0;
+        }
+        let origin = Some(Origin { slot, echo: options.echo });
+        let mut lists = std::mem::take(&mut self.lists);
+        // Asked before the whole train is looked at: where the answer is no, it is asked again for
+        // the next message.
+        let taken = if self.board(route, origin, &mut lists) {
+            self.depart(slot, route, input, prefix, &mut lists)
+        } else {
+            0
         };
         self.lists = lists;
-        if done { taken } else { 0 }
+        taken
+    }
+
+    /// Sends the train at the start of `input` to those who have boarded. Returns its bytes.
+    fn depart(
+        &mut self,
+        slot: Slot,
+        route: Route,
+        input: &[u8],
+        prefix: &[u8],
+        lists: &mut Lists,
+    ) -> usize {
+        // Nobody is cut off for want of a flush in the middle of a train.
+        let limits =
+            (self.config.max_payload, self.config.max_control_line, self.wires.pressure_at);
+        let (taken, payload) = couple(input, prefix, limits, &mut lists.tails);
+        if lists.tails.len() < MESSAGES_MIN {
+            return 0;
+        }
+        let subject = &prefix[4..prefix.len() - 1];
+        let train = Train { subject, input, tails: &lists.tails };
+        self.write_train(&lists.targets, &train, payload);
+        for core in route.cores.iter() {
+            self.outboxes.append(core, |out| frame::put_train(out, &train));
+        }
+        let connection = self.wires.get_mut(slot);
+        connection.statistics.in_messages += train.tails.len() as u64;
+        connection.statistics.in_bytes += payload as u64;
+        taken
     }
 
     /// A train came from another core.
     pub(crate) fn accept_train(&mut self, train: &Train<'_>) {
         let route = self.index.route(train.subject);
         let mut lists = std::mem::take(&mut self.lists);
-        let payload = train.tails().map(|tail| message_of(train.subject, tail).size()).sum();
-        let lent = (&mut lists.targets, &mut lists.number);
-        let delivered = self.deliver_train(route, train, payload, None, lent);
+        let boarded = self.board(route, None, &mut lists);
+        if boarded {
+            let payload = train.tails().map(|tail| message_of(train.subject, tail).size()).sum();
+            self.write_train(&lists.targets, train, payload);
+        }
         self.lists = lists;
-        if !delivered {
+        if !boarded {
             for tail in train.tails() {
                 // The last delivery to a subscription may change the routes.
                 let route = self.index.route(train.subject);
@@ -137,38 +162,34 @@ impl Shard {
         }
     }
 
-    /// Writes a train to all plain subscriptions, or to none: then its messages have to be dealt
+    /// Lists the plain subscriptions that a train goes to. False if its messages have to be dealt
     /// with one by one.
-    fn deliver_train(
-        &mut self,
-        route: Route,
-        train: &Train<'_>,
-        payload: usize,
-        origin: Option<Origin>,
-        (targets, number): (&mut Vec<Target>, &mut u64),
-    ) -> bool {
-        *number += 1;
-        targets.clear();
-        let (lists, subscriptions) = self.index.split();
-        let plain = lists.leaves(route).flat_map(|leaf| leaf.plain().iter().copied());
-        for id in lists.literal(route).chain(plain) {
+    fn board(&mut self, route: Route, origin: Option<Origin>, lists: &mut Lists) -> bool {
+        lists.number += 1;
+        lists.targets.clear();
+        let (all, subscriptions) = self.index.split();
+        let plain = all.leaves(route).flat_map(|leaf| leaf.plain().iter().copied());
+        for id in all.literal(route).chain(plain) {
             let subscription = subscriptions.get(id);
             let slot = subscription.connection();
             let connection = self.wires.get_mut(slot);
             if !connection.is_open() || !Origin::reaches(origin, slot) {
                 continue;
             }
-            let again = std::mem::replace(&mut connection.train, *number) == *number;
+            let again = std::mem::replace(&mut connection.train, lists.number) == lists.number;
             if again || subscription.max > 0 || !subscription.sid.is_short() {
                 return false;
             }
-            targets.push(Target { slot, id, sid: subscription.sid });
+            lists.targets.push(Target { slot, id, sid: subscription.sid });
         }
-        if !targets.is_empty() && self.wires.may_drop() {
-            return false;
-        }
+        lists.targets.is_empty() || !self.wires.may_drop()
+    }
+
+    /// Writes a train to those who have boarded.
+    fn write_train(&mut self, targets: &[Target], train: &Train<'_>, payload: usize) {
+        let (_, subscriptions) = self.index.split();
         let count = train.tails.len() as u64;
-        for target in &*targets {
+        for target in targets {
             subscriptions.get_mut(target.id).delivered += count;
             let mut head = [0; HEAD_BYTES_MAX];
             let mut cursor = Cursor::new(&mut head);
@@ -180,7 +201,6 @@ impl Shard {
             let length = cursor.at();
             self.wires.write_train(target.slot, &head[..length], train, payload);
         }
-        true
     }
 }
 
@@ -191,19 +211,22 @@ pub(crate) fn message_of<'a>(subject: &'a [u8], tail: &'a [u8]) -> Message<'a> {
     Message { subject, reply: &[], header: 0, tail, sizes_bytes }
 }
 
-/// Finds the messages at the start of `input` that begin with `prefix` and are whole. Returns their
-/// bytes, and the bytes of their payloads.
+/// Finds the messages at the start of `input` that begin with `prefix` and are whole, up to a number
+/// of bytes as written to a subscriber. Returns their bytes, and the bytes of their payloads.
 #[inline]
 fn couple(
     input: &[u8],
     prefix: &[u8],
-    (max_payload, max_control_line): (usize, usize),
+    (max_payload, max_control_line, max_bytes): (usize, usize, usize),
     tails: &mut Tails,
 ) -> (usize, usize) {
     tails.clear();
     let (mut at, mut payload) = (0, 0);
     while let Some((sizes, end, size)) = next_car(&input[at..], prefix) {
-        if size > max_payload || end - size - 4 - 4 > max_control_line {
+        if size > max_payload
+            || end - size - 4 - 4 > max_control_line
+            || at + end + (tails.len() + 1) * NAME_BYTES_MAX > max_bytes
+        {
             break;
         }
         tails.push(((at + sizes) as u32, (at + end) as u32));
@@ -249,7 +272,7 @@ mod tests {
 
     fn cars(input: &[u8]) -> (Vec<String>, usize, usize) {
         let mut tails = Tails::new();
-        let (taken, payload) = couple(input, b"PUB a.b ", (10, 64), &mut tails);
+        let (taken, payload) = couple(input, b"PUB a.b ", (10, 64, 1000), &mut tails);
         let train = Train { subject: b"a.b", input, tails: &tails };
         let texts = train.tails().map(|tail| String::from_utf8_lossy(tail).into_owned());
         (texts.collect(), taken, payload)

@@ -52,7 +52,7 @@ pub fn run(seed: u64) -> Result<Outcome, String> {
     let mut simulation = Simulation {
         world,
         clients: Vec::new(),
-        checker: Checker::default(),
+        checker: Checker::new(harsh),
         outcome: Outcome::default(),
         harsh,
         large,
