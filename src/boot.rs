@@ -327,8 +327,8 @@ fn check_machine() -> Result<(), String> {
     let (memlock, _) = getrlimit(Resource::RLIMIT_MEMLOCK).map_err(|error| error.to_string())?;
     if memlock < MEMLOCK_LEAST {
         return Err(format!(
-            "the limit on locked memory is {memlock} bytes and at least {MEMLOCK_LEAST} are needed: \
-             set LimitMEMLOCK=infinity, or ulimit -l 8192 or more"
+            "the limit on locked memory is {memlock} bytes and at least {MEMLOCK_LEAST} are \
+             needed: set LimitMEMLOCK=infinity, or ulimit -l 8192 or more"
         ));
     }
     Ok(())
@@ -337,7 +337,8 @@ fn check_machine() -> Result<(), String> {
 /// As many descriptors as the process may have: each connection is one.
 fn raise_descriptor_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Without the right to do so the limit stays as it is, and accepting reports when it is met.
+        // Without the right to do so the limit stays as it is, and accepting reports when it is
+        // met.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }

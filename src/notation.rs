@@ -1,8 +1,8 @@
 //! The small notations of nats-server that users see and type: durations, integers, quoting, error
 //! texts.
 //!
-//! Configuration files and command lines are written for Go's rules (`1h30m`, `0x1092`), and scripts
-//! compare what is printed back, so both directions follow them exactly.
+//! Configuration files and command lines are written for Go's rules (`1h30m`, `0x1092`), and
+//! scripts compare what is printed back, so both directions follow them exactly.
 
 use std::fmt::{self, Write as _};
 use std::io;

@@ -199,7 +199,8 @@ impl Report {
         if self.work > 0 {
             let _ = write!(
                 text,
-                "\n  load: {:.3} CPU s, {:.3} s waiting for its CPU, busy {:.0} % at {:.1} ns per message, {:.0} B per read, {:.0} B per write",
+                "\n  load: {:.3} CPU s, {:.3} s waiting for its CPU, busy {:.0} % at {:.1} ns per \
+                 message, {:.0} B per read, {:.0} B per write",
                 self.load.cpu_seconds,
                 self.load.waited_seconds,
                 self.load.busy_share * 100.0,

@@ -1,9 +1,9 @@
 //! Items to a tree: the grammatical half of the configuration language.
 //!
 //! The parser keeps its own stack of open maps and arrays, so nesting costs memory and not stack;
-//! [`MAX_NESTING`] bounds what later walks over the tree may recurse. Variables are looked up in the
-//! open maps from the innermost outwards, then in the environment. Files and the environment are
-//! reached through [`Surroundings`] alone, which makes the parser a function of its input.
+//! [`MAX_NESTING`] bounds what later walks over the tree may recurse. Variables are looked up in
+//! the open maps from the innermost outwards, then in the environment. Files and the environment
+//! are reached through [`Surroundings`] alone, which makes the parser a function of its input.
 
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;

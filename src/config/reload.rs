@@ -1,8 +1,8 @@
 //! What a changed file may change while the broker runs.
 //!
 //! [`read`] makes the new options as a start would, with the same command line over the file.
-//! [`diff`] compares: either a list of [`Change`]s to apply and to log, or the one change that needs
-//! a restart, and then nothing is applied.
+//! [`diff`] compares: either a list of [`Change`]s to apply and to log, or the one change that
+//! needs a restart, and then nothing is applied.
 
 use super::options::{Authorization, LogTime, Options, Port};
 use super::{Problem, load, read_file};
@@ -72,8 +72,8 @@ impl Changes {
     }
 }
 
-/// Options that are fixed at start. The names are the reference's own for its fields, as its message
-/// shows them.
+/// Options that are fixed at start. The names are the reference's own for its fields, as its
+/// message shows them.
 fn refuse(old: &Options, new: &Options) -> Result<(), String> {
     let text = |name: &Option<String>| name.clone().unwrap_or_default();
     let number = |limit: Option<std::num::NonZeroUsize>| limit.map_or(0, usize::from).to_string();

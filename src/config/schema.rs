@@ -1,8 +1,8 @@
 //! From the tree to [`Settings`]: which keys exist, what they take, and what they set.
 //!
-//! Every key is declared once, as a row of `keys` or of a table in `blocks`. Rows that set something
-//! name the field; rows of features still to come only say what a valid value looks like, so that a
-//! file checks the same today as on the day the feature arrives.
+//! Every key is declared once, as a row of `keys` or of a table in `blocks`. Rows that set
+//! something name the field; rows of features still to come only say what a valid value looks like,
+//! so that a file checks the same today as on the day the feature arrives.
 
 use super::auth::{Users, string_list};
 use super::keys::TOP;

@@ -305,7 +305,8 @@ fn positive(value: Option<i64>) -> Option<NonZeroUsize> {
     value.and_then(|number| usize::try_from(number).ok()).and_then(NonZeroUsize::new)
 }
 
-/// Written as zero or less, nobody may connect; that is the one limit where zero is not the default.
+/// Written as zero or less, nobody may connect; that is the one limit where zero is not the
+/// default.
 fn max_connections(value: Option<i64>) -> usize {
     value.map_or(default::MAX_CONNECTIONS, |number| usize::try_from(number).unwrap_or(0))
 }

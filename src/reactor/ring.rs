@@ -1,9 +1,9 @@
 //! The `io_uring` of one core's sockets.
 //!
-//! Single issuer, deferred task work, multishot accept and receive into provided buffers. Writing is
-//! a direct non-blocking `send` outside the ring, since at the end of a turn it almost always takes
-//! everything at once; what would block waits for a poll on the ring. So the kernel never holds a
-//! buffer of ours, and closing a connection needs no bookkeeping of them
+//! Single issuer, deferred task work, multishot accept and receive into provided buffers. Writing
+//! is a direct non-blocking `send` outside the ring, since at the end of a turn it almost always
+//! takes everything at once; what would block waits for a poll on the ring. So the kernel never
+//! holds a buffer of ours, and closing a connection needs no bookkeeping of them
 //! (docs/decisions/network-ring.md).
 //!
 //! All `unsafe` of the acting side stands in this file.

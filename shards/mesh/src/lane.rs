@@ -33,9 +33,9 @@ struct Ring {
     bytes: Box<[UnsafeCell<u8>]>,
 }
 
-// SAFETY: the bytes between `read` and `written` are touched by the receiver alone and the others by
-// the sender alone; each side hands bytes over by a release store of its position, which the other
-// reads with acquire before it touches them.
+// SAFETY: the bytes between `read` and `written` are touched by the receiver alone and the others
+// by the sender alone; each side hands bytes over by a release store of its position, which the
+// other reads with acquire before it touches them.
 unsafe impl Sync for Ring {}
 // SAFETY: a ring holds plain bytes and two atomics, none of them tied to a thread.
 unsafe impl Send for Ring {}
@@ -96,9 +96,9 @@ impl Sender {
     #[cfg(not(loom))]
     fn fill(&self, start: usize, bytes: &[u8]) {
         let span = &self.ring.bytes[start..start + bytes.len()];
-        // SAFETY: `span` lies between the writer's position and the reader's, so the reader does not
-        // touch it until `written` moves; there is no other writer, as `send` borrows `self` mutably.
-        // `UnsafeCell<u8>` has the layout of `u8`, and the source is no part of the ring.
+        // SAFETY: `span` lies between the writer's position and the reader's, so the reader does
+        // not touch it until `written` moves; there is no other writer, as `send` borrows `self`
+        // mutably. `UnsafeCell<u8>` has the layout of `u8`, and the source is no part of the ring.
         unsafe {
             let target = span.as_ptr().cast_mut().cast::<u8>();
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
@@ -140,8 +140,9 @@ impl Receiver {
         let start = self.read & (capacity - 1);
         let count = self.len().min(capacity - start);
         let span = &self.ring.bytes[start..start + count];
-        // SAFETY: these bytes lie between the reader's position and the writer's, so the writer does
-        // not touch them until `read` moves, which `consume` does and which borrows `self` mutably.
+        // SAFETY: these bytes lie between the reader's position and the writer's, so the writer
+        // does not touch them until `read` moves, which `consume` does and which borrows `self`
+        // mutably.
         unsafe { std::slice::from_raw_parts(span.as_ptr().cast::<u8>(), count) }
     }
 

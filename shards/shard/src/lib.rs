@@ -7,11 +7,11 @@
 //! reads a clock or returns a future.
 //!
 //! # The flush barrier
-//! A client that sent SUB and got the PONG to a later PING relies on receiving what anyone publishes
-//! from then on, on any core. The shard keeps this by order alone: a PONG is written only when every
-//! frame of its core has been moved to the lanes, and the owner of a shard hands in what its lanes
-//! hold before what its sockets hold. Whoever hears of the PONG and then publishes so finds the
-//! interest in place. `docs/decisions/flush-barrier.md` has the argument.
+//! A client that sent SUB and got the PONG to a later PING relies on receiving what anyone
+//! publishes from then on, on any core. The shard keeps this by order alone: a PONG is written only
+//! when every frame of its core has been moved to the lanes, and the owner of a shard hands in what
+//! its lanes hold before what its sockets hold. Whoever hears of the PONG and then publishes so
+//! finds the interest in place. `docs/decisions/flush-barrier.md` has the argument.
 
 mod batch;
 mod effects;

@@ -1,7 +1,8 @@
 //! Where a fresh connection lives, and how many there are.
 //!
-//! One core accepts for all and hands each connection to the core with the fewest, so that a handful
-//! of connections never shares one core while others idle, and the limit on connections is exact.
+//! One core accepts for all and hands each connection to the core with the fewest, so that a
+//! handful of connections never shares one core while others idle, and the limit on connections is
+//! exact.
 
 use base::{ConnectionId, CoreId};
 use session::{Peer, Reason};

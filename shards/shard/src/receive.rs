@@ -20,9 +20,10 @@ enum Rest {
 }
 
 impl Shard {
-    /// Bytes came from a connection. Returns how many were taken. If fewer than there are, the caller
-    /// moves the outboxes, writes what [`Shard::take_pressed`] names if [`Shard::is_pressed`], and
-    /// hands the others in again, unless [`Shard::is_paused`]: then later, when it is no more.
+    /// Bytes came from a connection. Returns how many were taken. If fewer than there are, the
+    /// caller moves the outboxes, writes what [`Shard::take_pressed`] names if
+    /// [`Shard::is_pressed`], and hands the others in again, unless [`Shard::is_paused`]: then
+    /// later, when it is no more.
     pub fn receive(&mut self, slot: Slot, input: &[u8]) -> usize {
         let appended = self.outboxes.appended_total();
         // What came over the lanes before may have met a slow subscriber: not this one's doing.

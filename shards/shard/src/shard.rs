@@ -136,8 +136,8 @@ impl Shard {
         } else if connection.outbound.blocked_since.after(write_deadline) <= now {
             let pending = connection.outbound.pending();
             let text = format!(
-                "Slow Consumer Detected: WriteDeadline of {write_deadline:?} exceeded with 1 chunks \
-                 of {pending} total bytes."
+                "Slow Consumer Detected: WriteDeadline of {write_deadline:?} exceeded with 1 \
+                 chunks of {pending} total bytes."
             );
             self.log_for(Level::Info, slot, &text);
             self.wires.end(slot, Reason::SlowConsumerWriteDeadline);

@@ -1,8 +1,8 @@
 //! Bytes to items: the lexical half of the configuration language.
 //!
 //! A machine of named states with an explicit stack, one state per place in the grammar. Nothing
-//! here recurses, so no input can exhaust the stack. The states keep the reference's habits (where a
-//! comment may stand, which characters end a bare word) because configuration files rely on them.
+//! here recurses, so no input can exhaust the stack. The states keep the reference's habits (where
+//! a comment may stand, which characters end a bare word) because configuration files rely on them.
 
 mod keys;
 mod scalars;

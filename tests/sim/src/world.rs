@@ -108,7 +108,8 @@ pub struct World {
 }
 
 impl World {
-    /// A server of `cores` cores, with little room in lanes and sockets, or more for large messages.
+    /// A server of `cores` cores, with little room in lanes and sockets, or more for large
+    /// messages.
     pub fn new(cores: usize, config: &Config, large: bool, random: &mut Random) -> Self {
         let now = Time(1_000_000_000);
         let seed = random.next_u64();

@@ -92,7 +92,7 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        3 => (pattern(), any::<bool>()).prop_map(|(pattern, queue)| Step::Subscribe(pattern, queue)),
+        3 => (pattern(), any::<bool>()).prop_map(|(text, queue)| Step::Subscribe(text, queue)),
         2 => any::<prop::sample::Index>().prop_map(Step::Unsubscribe),
         4 => prop::collection::vec(token(), 0..4).prop_map(|tokens| Step::Route(tokens.join("."))),
     ];
