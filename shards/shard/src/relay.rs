@@ -7,8 +7,8 @@ use crate::shard::Shard;
 use crate::train::Train;
 
 impl Shard {
-    /// Bytes came over the lane from another core, in order; frames may be cut anywhere. Returns how
-    /// many were taken. If fewer than there are, the caller writes what [`Shard::take_pressed`]
+    /// Bytes came over the lane from another core, in order; frames may be cut anywhere. Returns
+    /// how many were taken. If fewer than there are, the caller writes what [`Shard::take_pressed`]
     /// names and hands the others in again.
     pub fn accept_frames(&mut self, from: CoreId, bytes: &[u8]) -> usize {
         assert_ne!(from, self.core, "a core has no lane to itself");

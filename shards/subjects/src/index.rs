@@ -431,4 +431,5 @@ impl Lists {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "the strategies of proptest share theirs")]
 mod tests;

@@ -163,8 +163,8 @@ fn word(input: &[u8], at: usize) -> Option<u64> {
 }
 
 /// Where the first byte up to a blank (0x20) stands, at or behind `at`, if eight bytes can be read
-/// from there. Looks at eight bytes at a time: in `(w - 0x21…) & !w` the lowest bit that is set among
-/// the upper bits of all bytes is that of the first byte below 0x21.
+/// from there. Looks at eight bytes at a time: in `(w - 0x21…) & !w` the lowest bit that is set
+/// among the upper bits of all bytes is that of the first byte below 0x21.
 #[inline]
 fn blank_from(input: &[u8], mut at: usize) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
