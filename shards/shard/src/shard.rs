@@ -296,6 +296,11 @@ impl Shard {
         connection.pauses != 0 && connection.is_open()
     }
 
+    /// Is the connection neither ended nor about to?
+    pub fn is_open(&self, slot: Slot) -> bool {
+        self.wires.get(slot).is_open()
+    }
+
     pub(crate) fn pause(&mut self, slot: Slot, why: u8) {
         let connection = self.wires.get_mut(slot);
         if connection.pauses == 0 {
@@ -460,6 +465,7 @@ impl Shard {
         let greeting = self.info.greeting(&connection, &self.config);
         let slot = Slot(self.wires.connections.insert(connection));
         self.effects.opened.push((slot, socket));
+        self.note_late(slot);
         self.debug_for(slot, "Client connection created");
         self.wires.write(slot, greeting.as_bytes());
         self.arm(slot);

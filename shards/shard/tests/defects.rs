@@ -203,3 +203,16 @@ fn a_connection_has_one_deadline_however_often_it_is_slowed() {
     server.turn(0);
     assert_eq!(server.cores[0].deadlines(), 1);
 }
+
+#[test]
+fn a_connection_that_arrives_after_lame_duck_mode_began_goes_with_the_others() {
+    let mut server = Server::new(2, &Config::default());
+    server.connect(1);
+    // The other core hears of the end first.
+    server.cores[1].enter_lame_duck();
+    let late = server.connect(2);
+    assert_eq!(late.0, 1);
+    server.cores[0].enter_lame_duck();
+    server.pass(Duration::from_secs(15));
+    assert_eq!(server.cores[1].is_open(late.1), false, "it is closed with the others");
+}
