@@ -216,3 +216,15 @@ fn a_connection_that_arrives_after_lame_duck_mode_began_goes_with_the_others() {
     server.pass(Duration::from_secs(15));
     assert_eq!(server.cores[1].is_open(late.1), false, "it is closed with the others");
 }
+
+#[test]
+fn nobody_has_to_authenticate_any_more_once_that_is_not_asked_for() {
+    let auth = shard::Auth::Token("secret".into());
+    let mut server = Server::new(1, &Config { auth, ..Config::default() });
+    let client = server.connect(1);
+    server.cores[0].reconfigure(Config::default());
+    server.pass(Duration::from_secs(5));
+    assert_eq!(server.heard(0, client.1), "PING\r\n");
+    server.say(client, b"PING\r\n");
+    assert_eq!(server.heard(0, client.1), "PONG\r\n");
+}
