@@ -236,7 +236,7 @@ impl Shard {
         connection.outbound.clear(&mut self.wires.pool);
         self.timers.forget(slot, connection.liveness.armed);
         self.past.add(&connection.statistics);
-        self.note_gone();
+        self.note_gone(connection.refused);
     }
 
     /// The peer closed its side, or the socket failed on reading.

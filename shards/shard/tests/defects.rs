@@ -228,3 +228,19 @@ fn nobody_has_to_authenticate_any_more_once_that_is_not_asked_for() {
     server.say(client, b"PING\r\n");
     assert_eq!(server.heard(0, client.1), "PONG\r\n");
 }
+
+#[test]
+fn who_was_refused_takes_no_place() {
+    let mut server = Server::new(1, &Config { max_connections: 2, ..Config::default() });
+    let (first, _) = (server.connect(1), server.connect(2));
+    for socket in 3..10 {
+        let refused = server.connect(socket);
+        assert!(!server.cores[0].is_open(refused.1));
+    }
+    server.cores[0].input_ended(first.1, false);
+    server.turn(0);
+    server.cores[0].closed(first.1);
+    // Those that were refused still wait for their clients to read why.
+    let next = server.connect(10);
+    assert!(server.cores[0].is_open(next.1));
+}
