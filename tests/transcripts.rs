@@ -87,11 +87,7 @@ fn differences_are_documented() {
         let marks = transcript.marks;
         for name in marks.differs.iter().chain(&marks.awaits) {
             let row = format!("| `{name}` |");
-            assert!(
-                document.contains(&row),
-                "{}: no row {row}",
-                transcript.place
-            );
+            assert!(document.contains(&row), "{}: no row {row}", transcript.place);
         }
     }
 }
@@ -108,27 +104,17 @@ enum Against {
 impl Against {
     fn pinion(cores: u32) -> Self {
         let broker = Broker::under_test(cores);
-        if broker.cores.is_some() {
-            Self::Pinion(broker)
-        } else {
-            Self::Reference(broker)
-        }
+        if broker.cores.is_some() { Self::Pinion(broker) } else { Self::Reference(broker) }
     }
 
     fn reference() -> Option<Self> {
         let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join(".peers/bin/nats-server");
         let binary = env::var_os("PINION_REFERENCE").map_or(installed, PathBuf::from);
         if !binary.exists() {
-            println!(
-                "no reference: {} does not exist; run scripts/peers",
-                binary.display()
-            );
+            println!("no reference: {} does not exist; run scripts/peers", binary.display());
             return None;
         }
-        Some(Self::Reference(Broker {
-            binary,
-            cores: None,
-        }))
+        Some(Self::Reference(Broker { binary, cores: None }))
     }
 
     fn runs(&self, marks: &Marks, input: Input) -> bool {
@@ -150,12 +136,7 @@ impl Against {
             }
             Self::Pinion(broker) | Self::Reference(broker) => broker.clone(),
         };
-        let launch = Launch {
-            broker,
-            port: None,
-            config,
-            flags,
-        };
+        let launch = Launch { broker, port: None, config, flags };
         let process = match (Process::start(&launch), &transcript.marks.awaits, self) {
             (Err(error), Some(_), Self::Pinion(_)) if error.contains(REFUSAL) => return Ok(()),
             (Ok(_), Some(awaited), Self::Pinion(_)) => {
@@ -178,11 +159,7 @@ fn transcripts() -> Vec<Transcript> {
     let filter = env::var("PINION_TRANSCRIPT_FILTER").unwrap_or_default();
     let mut all = Vec::new();
     for path in paths {
-        let name = path
-            .file_name()
-            .expect("a file has a name")
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).expect("a transcript is text");
         all.extend(parse_file(&name, &text).unwrap_or_else(|error| panic!("{error}")));
     }
@@ -211,10 +188,6 @@ fn replay_all(against: &Against, input: Input) {
     let mut failures = failures.into_inner().expect("no worker panics");
     failures.sort();
     let (failed, all) = (failures.len(), transcripts.len());
-    assert!(
-        failures.is_empty(),
-        "{failed} of {all} failed:\n{}",
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{failed} of {all} failed:\n{}", failures.join("\n"));
     println!("{all} transcripts replayed");
 }

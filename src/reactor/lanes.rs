@@ -8,6 +8,10 @@ use mesh::{Bell, Receiver, Sender};
 use nix::sys::eventfd::EventFd;
 use shard::Shard;
 
+/// Bytes of a lane that are accepted before what they led to may be written to sockets: as many as
+/// one receive brings in.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// What is needed to wake a core.
 #[derive(Clone)]
 pub(crate) struct Waker {
@@ -46,17 +50,25 @@ impl Lanes {
         self.own.descriptor.as_fd()
     }
 
-    /// Hands everything to the shard that the lanes held when this was called.
-    pub(crate) fn accept(&mut self, shard: &mut Shard) {
+    /// Looks at what the lanes hold, to be accepted piece by piece.
+    pub(crate) fn look(&mut self) {
         for end in &mut self.ends {
             end.from.refresh();
-            while !end.from.is_empty() {
-                let bytes = end.from.readable();
-                shard.accept_frames(end.core, bytes);
-                let count = bytes.len();
-                end.from.consume(count);
-            }
         }
+    }
+
+    /// Hands the next piece to the shard of what the lanes held at the last look. False if there is
+    /// none.
+    pub(crate) fn accept_piece(&mut self, shard: &mut Shard) -> bool {
+        let Some(end) = self.ends.iter_mut().find(|end| !end.from.is_empty()) else {
+            return false;
+        };
+        let bytes = end.from.readable();
+        let bytes = &bytes[..bytes.len().min(PIECE_BYTES)];
+        shard.accept_frames(end.core, bytes);
+        let count = bytes.len();
+        end.from.consume(count);
+        true
     }
 
     /// Moves what waits in the shard's outboxes as far as there is room, and wakes who sleeps.

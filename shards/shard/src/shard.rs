@@ -183,6 +183,12 @@ impl Shard {
         }
     }
 
+    /// Has a connection come to its end since the last turn ended? Then another turn is needed, even
+    /// if there is no input.
+    pub fn has_unsettled(&self) -> bool {
+        !self.wires.ended.is_empty() || !self.effects.close.is_empty()
+    }
+
     /// Deals with connections that have come to their end since this was last asked.
     pub(crate) fn settle(&mut self) {
         while let Some(slot) = self.wires.ended.pop() {
