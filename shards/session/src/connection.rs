@@ -105,6 +105,8 @@ pub struct Connection {
     pub announced: bool,
     /// Why it ends, once it does.
     pub closing: Option<Reason>,
+    /// Was it let in only to be told that the server is full?
+    pub refused: bool,
     /// Has its socket been asked to be closed? That is asked once: the slot may be another's after.
     pub close_asked: bool,
     /// Must CONNECT come before anything else?

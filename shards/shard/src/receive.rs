@@ -306,9 +306,11 @@ impl Shard {
         let connection = self.wires.get_mut(slot);
         let Some(identity) = connection.identity.as_ref().filter(|_| connection.connected) else {
             connection.awaits_connect = self.config.auth != session::Auth::Open;
-            if connection.awaits_connect {
-                connection.liveness.auth_due = self.now.after(self.config.auth_timeout);
-            }
+            connection.liveness.auth_due = if connection.awaits_connect {
+                self.now.after(self.config.auth_timeout)
+            } else {
+                base::Time::NEVER
+            };
             return;
         };
         if handshake::admit(&connection.options, identity, &self.config).is_err() {

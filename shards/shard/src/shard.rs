@@ -183,6 +183,12 @@ impl Shard {
         }
     }
 
+    /// Has a connection come to its end since the last turn ended? Then another turn is needed, even
+    /// if there is no input.
+    pub fn has_unsettled(&self) -> bool {
+        !self.wires.ended.is_empty() || !self.effects.close.is_empty()
+    }
+
     /// Deals with connections that have come to their end since this was last asked.
     pub(crate) fn settle(&mut self) {
         while let Some(slot) = self.wires.ended.pop() {
@@ -236,7 +242,7 @@ impl Shard {
         connection.outbound.clear(&mut self.wires.pool);
         self.timers.forget(slot, connection.liveness.armed);
         self.past.add(&connection.statistics);
-        self.note_gone();
+        self.note_gone(connection.refused);
     }
 
     /// The peer closed its side, or the socket failed on reading.
@@ -294,6 +300,11 @@ impl Shard {
     pub fn is_paused(&self, slot: Slot) -> bool {
         let connection = self.wires.get(slot);
         connection.pauses != 0 && connection.is_open()
+    }
+
+    /// Is the connection neither ended nor about to?
+    pub fn is_open(&self, slot: Slot) -> bool {
+        self.wires.get(slot).is_open()
     }
 
     pub(crate) fn pause(&mut self, slot: Slot, why: u8) {
@@ -460,6 +471,7 @@ impl Shard {
         let greeting = self.info.greeting(&connection, &self.config);
         let slot = Slot(self.wires.connections.insert(connection));
         self.effects.opened.push((slot, socket));
+        self.note_late(slot);
         self.debug_for(slot, "Client connection created");
         self.wires.write(slot, greeting.as_bytes());
         self.arm(slot);

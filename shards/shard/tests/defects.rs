@@ -183,3 +183,44 @@ fn a_connection_has_one_deadline_however_often_it_is_slowed() {
     server.turn(0);
     assert_eq!(server.cores[0].deadlines(), 1);
 }
+
+#[test]
+fn a_connection_that_arrives_after_lame_duck_mode_began_goes_with_the_others() {
+    let mut server = Server::new(2, &Config::default());
+    server.connect(1);
+    // The other core hears of the end first.
+    server.cores[1].enter_lame_duck();
+    let late = server.connect(2);
+    assert_eq!(late.0, 1);
+    server.cores[0].enter_lame_duck();
+    server.pass(Duration::from_secs(15));
+    assert_eq!(server.cores[1].is_open(late.1), false, "it is closed with the others");
+}
+
+#[test]
+fn nobody_has_to_authenticate_any_more_once_that_is_not_asked_for() {
+    let auth = shard::Auth::Token("secret".into());
+    let mut server = Server::new(1, &Config { auth, ..Config::default() });
+    let client = server.connect(1);
+    server.cores[0].reconfigure(Config::default());
+    server.pass(Duration::from_secs(5));
+    assert_eq!(server.heard(0, client.1), "PING\r\n");
+    server.say(client, b"PING\r\n");
+    assert_eq!(server.heard(0, client.1), "PONG\r\n");
+}
+
+#[test]
+fn who_was_refused_takes_no_place() {
+    let mut server = Server::new(1, &Config { max_connections: 2, ..Config::default() });
+    let (first, _) = (server.connect(1), server.connect(2));
+    for socket in 3..10 {
+        let refused = server.connect(socket);
+        assert!(!server.cores[0].is_open(refused.1));
+    }
+    server.cores[0].input_ended(first.1, false);
+    server.turn(0);
+    server.cores[0].closed(first.1);
+    // Those that were refused still wait for their clients to read why.
+    let next = server.connect(10);
+    assert!(server.cores[0].is_open(next.1));
+}
