@@ -59,7 +59,7 @@ impl Event {
 }
 
 pub(crate) struct Ring {
-    ring: IoUring,
+    uring: IoUring,
     buffers: ProvidedBuffers,
     /// What did not fit in the queue while the kernel took none of it.
     waiting: VecDeque<squeue::Entry>,
@@ -93,7 +93,7 @@ impl Ring {
     pub(crate) fn new(count: u16, bytes: usize) -> io::Result<Self> {
         let ring = builder().build(SUBMISSIONS)?;
         let buffers = ProvidedBuffers::register(&ring, count, bytes)?;
-        Ok(Self { ring, buffers, waiting: VecDeque::new() })
+        Ok(Self { uring: ring, buffers, waiting: VecDeque::new() })
     }
 
     /// Accepts connections until cancelled. The sockets stay blocking: the ring would otherwise
@@ -150,11 +150,11 @@ impl Ring {
         while let Some(entry) = self.waiting.front() {
             // SAFETY: the entries above refer to descriptors by number and to no memory of ours
             // except the provided buffers, which live as long as the ring.
-            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+            if unsafe { self.uring.submission().push(entry) }.is_ok() {
                 self.waiting.pop_front();
                 continue;
             }
-            match self.ring.submit() {
+            match self.uring.submit() {
                 Ok(0) => return,
                 Err(error) if is_passing(&error) => return,
                 submitted => {
@@ -171,11 +171,11 @@ impl Ring {
         let result = match wait {
             _ if !self.waiting.is_empty() => self.poll(),
             None => self.poll(),
-            Some(Duration::MAX) => self.ring.submit_and_wait(1).map(drop),
+            Some(Duration::MAX) => self.uring.submit_and_wait(1).map(drop),
             Some(limit) => {
                 let limit = Timespec::from(limit);
                 let arguments = SubmitArgs::new().timespec(&limit);
-                self.ring.submitter().submit_with_args(1, &arguments).map(drop)
+                self.uring.submitter().submit_with_args(1, &arguments).map(drop)
             }
         };
         match result {
@@ -186,7 +186,7 @@ impl Ring {
 
     /// Submits and collects without waiting; a system call only if there is something to do.
     fn poll(&mut self) -> io::Result<()> {
-        let mut submission = self.ring.submission();
+        let mut submission = self.uring.submission();
         submission.sync();
         // Completions that found no room are handed over only when they are asked for.
         let work = submission.taskrun() || submission.cq_overflow();
@@ -197,17 +197,17 @@ impl Ring {
         }
         let flags = 1; // IORING_ENTER_GETEVENTS
         // SAFETY: no signal mask is passed, and the queued entries are those of `push`.
-        unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, flags, None) }.map(drop)
+        unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, flags, None) }.map(drop)
     }
 
     /// Are there completions to collect?
     pub(crate) fn has_completions(&mut self) -> bool {
-        !self.ring.completion().is_empty()
+        !self.uring.completion().is_empty()
     }
 
     /// Appends the completions that are there.
     pub(crate) fn collect(&mut self, events: &mut Vec<Event>) {
-        for entry in self.ring.completion() {
+        for entry in self.uring.completion() {
             let data = entry.user_data();
             let kind = match data >> 56 {
                 1 => Kind::Accept,

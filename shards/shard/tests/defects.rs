@@ -194,7 +194,7 @@ fn a_connection_that_arrives_after_lame_duck_mode_began_goes_with_the_others() {
     assert_eq!(late.0, 1);
     server.cores[0].enter_lame_duck();
     server.pass(Duration::from_secs(15));
-    assert_eq!(server.cores[1].is_open(late.1), false, "it is closed with the others");
+    assert!(!server.cores[1].is_open(late.1), "it is closed with the others");
 }
 
 #[test]
