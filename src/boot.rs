@@ -93,7 +93,7 @@ impl Server {
         if count > CORES_MAX {
             return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
         }
-        let mut config = config_of(&options);
+        let mut config = shard_config(&options);
         for (level, line) in process::banner(&options, &config.server_id, None) {
             logger.line(level, line);
         }
@@ -102,7 +102,7 @@ impl Server {
         }
         let listener = listen(&options)?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
-        config.port = address.port();
+        config.port = advertised(&options).1.unwrap_or(address.port());
         let (reports_in, reports) = mpsc::channel();
         watch_signals(reports_in.clone())?;
         let mut server = Self {
@@ -228,12 +228,12 @@ impl Server {
     }
 
     fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
-        let fresh = config_of(&options);
+        let fresh = shard_config(&options);
         let config = Config {
             server_id: self.config.server_id.clone(),
             server_name: self.config.server_name.clone(),
             xkey: self.config.xkey.clone(),
-            port: if options.client_advertise.is_some() { fresh.port } else { self.config.port },
+            port: advertised(&options).1.unwrap_or(self.address.port()),
             ..fresh
         };
         self.options = options;
@@ -353,9 +353,14 @@ fn random_seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-fn config_of(options: &Options) -> Config {
+/// What the shards of a server with these options are configured with; its identity is new.
+pub fn shard_config(options: &Options) -> Config {
     let server_id = KeyPair::new_server().public_key();
     let (host, port) = advertised(options);
+    let port = port.unwrap_or(match options.port {
+        Port::Fixed(port) => port,
+        Port::Random => 0,
+    });
     Config {
         server_name: options.server_name.clone().unwrap_or_else(|| server_id.clone()),
         server_id,
@@ -394,21 +399,17 @@ fn config_of(options: &Options) -> Config {
     }
 }
 
-/// The address that INFO names.
-fn advertised(options: &Options) -> (String, u16) {
-    let port = match options.port {
-        Port::Fixed(port) => port,
-        Port::Random => 0,
-    };
+/// The address that INFO names, with its port if that is not the one listened on.
+fn advertised(options: &Options) -> (String, Option<u16>) {
     let Some(advertise) = &options.client_advertise else {
-        return (options.host.clone(), port);
+        return (options.host.clone(), None);
     };
     match advertise.rsplit_once(':') {
         Some((host, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             let host = host.trim_start_matches('[').trim_end_matches(']');
-            (host.to_owned(), digits.parse().unwrap_or(port))
+            (host.to_owned(), digits.parse().ok())
         }
-        _ => (advertise.clone(), port),
+        _ => (advertise.clone(), None),
     }
 }
 

@@ -54,9 +54,7 @@ scenarios! {
 }
 
 fn run(scenario: impl Future<Output = Outcome>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime needs little");
     let outcome = runtime.block_on(async { timeout(PATIENCE, scenario).await });
     let outcome = outcome.expect("the scenario is stuck");
@@ -65,12 +63,7 @@ fn run(scenario: impl Future<Output = Outcome>) {
 
 fn launch(cores: u32, config: &str) -> Launch {
     let broker = Broker::under_test(cores);
-    Launch {
-        broker,
-        port: None,
-        config: config.to_owned(),
-        flags: Vec::new(),
-    }
+    Launch { broker, port: None, config: config.to_owned(), flags: Vec::new() }
 }
 
 fn start(cores: u32, config: &str) -> Result<Process, String> {
@@ -122,10 +115,7 @@ async fn take(subscriber: &mut Subscriber, count: usize) -> Result<Vec<Message>,
 }
 
 fn payloads(messages: &[Message]) -> Vec<String> {
-    messages
-        .iter()
-        .map(|message| String::from_utf8_lossy(&message.payload).into_owned())
-        .collect()
+    messages.iter().map(|message| String::from_utf8_lossy(&message.payload).into_owned()).collect()
 }
 
 fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
@@ -156,10 +146,7 @@ async fn publishes_and_subscribes(cores: u32) -> Outcome {
     let mut subscription = subscriber.subscribe("foo.bar").await?;
     meet(&publisher, &subscriber).await?;
     publish_numbers(&publisher, "foo.bar", 1000).await?;
-    assert_eq!(
-        payloads(&take(&mut subscription, 1000).await?),
-        numbers(0..1000)
-    );
+    assert_eq!(payloads(&take(&mut subscription, 1000).await?), numbers(0..1000));
     Ok(())
 }
 
@@ -173,16 +160,10 @@ async fn matches_wildcards(cores: u32) -> Outcome {
     }
     settle(&client).await?;
     let subjects = |messages: Vec<Message>| -> Vec<String> {
-        messages
-            .iter()
-            .map(|message| message.subject.to_string())
-            .collect()
+        messages.iter().map(|message| message.subject.to_string()).collect()
     };
     assert_eq!(subjects(take(&mut star, 2).await?), ["a.b.c", "a.x.c"]);
-    assert_eq!(
-        subjects(take(&mut tail, 4).await?),
-        ["a.b.c", "a.b", "a.x.c", "a.b.c.d"]
-    );
+    assert_eq!(subjects(take(&mut tail, 4).await?), ["a.b.c", "a.b", "a.x.c", "a.b.c.d"]);
     Ok(())
 }
 
@@ -196,9 +177,7 @@ async fn shares_within_queue_groups(cores: u32) -> Outcome {
     for member in 0..MEMBERS {
         let client = open(&broker).await?;
         for group in 0..2_usize {
-            let subscription = client
-                .queue_subscribe("work", format!("group{group}"))
-                .await?;
+            let subscription = client.queue_subscribe("work", format!("group{group}")).await?;
             let sender = sender.clone();
             tokio::spawn(subscription.for_each(move |_message| {
                 let _ended = sender.send((group, member));
@@ -250,9 +229,8 @@ async fn requests_and_replies(cores: u32) -> Outcome {
         let reply = asker.request("service", number.clone().into()).await?;
         assert_eq!(payloads(&[reply]), [format!("re: {number}")]);
     }
-    let questions = numbers(0..200)
-        .into_iter()
-        .map(|number| asker.request("service", number.into()));
+    let questions =
+        numbers(0..200).into_iter().map(|number| asker.request("service", number.into()));
     let replies: Result<Vec<Message>, _> = future::join_all(questions).await.into_iter().collect();
     let expected: Vec<String> = numbers(0..200).iter().map(|n| format!("re: {n}")).collect();
     assert_eq!(payloads(&replies?), expected);
@@ -262,10 +240,7 @@ async fn requests_and_replies(cores: u32) -> Outcome {
 async fn tells_that_nobody_responds(cores: u32) -> Outcome {
     let broker = start(cores, "")?;
     let client = open(&broker).await?;
-    let error = client
-        .request("nobody", "".into())
-        .await
-        .expect_err("nobody is there");
+    let error = client.request("nobody", "".into()).await.expect_err("nobody is there");
     assert_eq!(error.kind(), async_nats::RequestErrorKind::NoResponders);
     Ok(())
 }
@@ -275,10 +250,7 @@ async fn times_out_when_a_responder_is_silent(cores: u32) -> Outcome {
     let options = ConnectOptions::new().request_timeout(Some(Duration::from_millis(200)));
     let client = open_with(options, &broker).await?;
     let _silent = client.subscribe("silent").await?;
-    let error = client
-        .request("silent", "".into())
-        .await
-        .expect_err("nobody answers");
+    let error = client.request("silent", "".into()).await.expect_err("nobody answers");
     assert_eq!(error.kind(), async_nats::RequestErrorKind::TimedOut);
     Ok(())
 }
@@ -292,12 +264,8 @@ async fn carries_headers(cores: u32) -> Outcome {
     headers.append("Key", "one");
     headers.append("Key", "two");
     headers.insert("other-key", "with spaces and: colon");
-    publisher
-        .publish_with_headers("foo", headers.clone(), "payload".into())
-        .await?;
-    publisher
-        .publish_with_headers("foo", headers.clone(), "".into())
-        .await?;
+    publisher.publish_with_headers("foo", headers.clone(), "payload".into()).await?;
+    publisher.publish_with_headers("foo", headers.clone(), "".into()).await?;
     let messages = take(&mut subscription, 2).await?;
     assert_eq!(payloads(&messages), ["payload", ""]);
     for message in messages {
@@ -314,10 +282,7 @@ async fn drains_a_subscription(cores: u32) -> Outcome {
     // This client does not wait for the answer to what it drains with.
     settle(&client).await?;
     subscription.drain().await?;
-    assert_eq!(
-        payloads(&take(&mut subscription, 500).await?),
-        numbers(0..500)
-    );
+    assert_eq!(payloads(&take(&mut subscription, 500).await?), numbers(0..500));
     assert!(timeout(WAIT, subscription.next()).await?.is_none());
     Ok(())
 }
@@ -330,10 +295,7 @@ async fn drains_a_client(cores: u32) -> Outcome {
     publish_numbers(&publisher, "foo", 500).await?;
     meet(&publisher, &subscriber).await?;
     subscriber.drain().await?;
-    assert_eq!(
-        payloads(&take(&mut subscription, 500).await?),
-        numbers(0..500)
-    );
+    assert_eq!(payloads(&take(&mut subscription, 500).await?), numbers(0..500));
     assert!(timeout(WAIT, subscription.next()).await?.is_none());
     Ok(())
 }
@@ -367,11 +329,7 @@ async fn open_with_events(
 }
 
 async fn wait_for(events: &mut UnboundedReceiver<Event>, wanted: &Event) -> Outcome {
-    while timeout(WAIT, events.recv())
-        .await?
-        .ok_or("the client is gone")?
-        != *wanted
-    {}
+    while timeout(WAIT, events.recv()).await?.ok_or("the client is gone")? != *wanted {}
     Ok(())
 }
 
@@ -384,10 +342,7 @@ async fn reconnects_to_a_restarted_broker(cores: u32) -> Outcome {
     wait_for(&mut events, &Event::Connected).await?;
     drop(broker);
     wait_for(&mut events, &Event::Disconnected).await?;
-    let _again = Process::start(&Launch {
-        port: Some(port),
-        ..launch(cores, "")
-    })?;
+    let _again = Process::start(&Launch { port: Some(port), ..launch(cores, "") })?;
     wait_for(&mut events, &Event::Connected).await?;
     client.publish("foo", "again".into()).await?;
     assert_eq!(payloads(&take(&mut subscription, 1).await?), ["again"]);
@@ -397,10 +352,7 @@ async fn reconnects_to_a_restarted_broker(cores: u32) -> Outcome {
 async fn is_refused(options: ConnectOptions, broker: &Process) -> Outcome {
     let refused = options.connect(broker.address().to_string()).await;
     let error = refused.expect_err("the credentials are wrong");
-    assert_eq!(
-        error.kind(),
-        async_nats::ConnectErrorKind::AuthorizationViolation
-    );
+    assert_eq!(error.kind(), async_nats::ConnectErrorKind::AuthorizationViolation);
     Ok(())
 }
 
@@ -427,14 +379,8 @@ async fn refuses_large_payloads(cores: u32) -> Outcome {
     let broker = start(cores, "max_payload: 1000")?;
     let client = open(&broker).await?;
     assert_eq!(client.server_info().max_payload, 1000);
-    let error = client
-        .publish("foo", vec![b'x'; 1001].into())
-        .await
-        .expect_err("it is too large");
-    assert_eq!(
-        error.kind(),
-        async_nats::PublishErrorKind::MaxPayloadExceeded
-    );
+    let error = client.publish("foo", vec![b'x'; 1001].into()).await.expect_err("it is too large");
+    assert_eq!(error.kind(), async_nats::PublishErrorKind::MaxPayloadExceeded);
     let mut subscription = client.subscribe("foo").await?;
     client.publish("foo", vec![b'x'; 1000].into()).await?;
     assert_eq!(take(&mut subscription, 1).await?[0].payload.len(), 1000);
@@ -450,15 +396,10 @@ async fn keeps_a_thousand_subscriptions(cores: u32) -> Outcome {
     }
     meet(&publisher, &subscriber).await?;
     for number in numbers(0..1000) {
-        publisher
-            .publish(format!("subject.{number}"), number.into())
-            .await?;
+        publisher.publish(format!("subject.{number}"), number.into()).await?;
     }
     for (number, subscription) in subscriptions.iter_mut().enumerate() {
-        assert_eq!(
-            payloads(&take(subscription, 1).await?),
-            [number.to_string()]
-        );
+        assert_eq!(payloads(&take(subscription, 1).await?), [number.to_string()]);
     }
     Ok(())
 }

@@ -24,6 +24,9 @@ mod transcript;
 /// Transcripts mostly wait for a broker to start; two more than the cores of a small machine.
 const WORKERS: usize = 4;
 
+/// What pinion says when it is asked for a feature to come.
+const REFUSAL: &str = "not yet supported: ";
+
 #[test]
 fn one_core() {
     replay_all(&Against::pinion(1), Input::Whole);
@@ -79,13 +82,10 @@ fn differences_are_documented() {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/COMPATIBILITY.md");
     let document = fs::read_to_string(document).expect("docs/COMPATIBILITY.md is readable");
     for transcript in transcripts() {
-        if let Some(name) = transcript.marks.differs {
+        let marks = transcript.marks;
+        for name in marks.differs.iter().chain(&marks.awaits) {
             let row = format!("| `{name}` |");
-            assert!(
-                document.contains(&row),
-                "{}: no row {row}",
-                transcript.place
-            );
+            assert!(document.contains(&row), "{}: no row {row}", transcript.place);
         }
     }
 }
@@ -102,33 +102,23 @@ enum Against {
 impl Against {
     fn pinion(cores: u32) -> Self {
         let broker = Broker::under_test(cores);
-        if broker.cores.is_some() {
-            Self::Pinion(broker)
-        } else {
-            Self::Reference(broker)
-        }
+        if broker.cores.is_some() { Self::Pinion(broker) } else { Self::Reference(broker) }
     }
 
     fn reference() -> Option<Self> {
         let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join(".peers/bin/nats-server");
         let binary = env::var_os("PINION_REFERENCE").map_or(installed, PathBuf::from);
         if !binary.exists() {
-            println!(
-                "no reference: {} does not exist; run scripts/peers",
-                binary.display()
-            );
+            println!("no reference: {} does not exist; run scripts/peers", binary.display());
             return None;
         }
-        Some(Self::Reference(Broker {
-            binary,
-            cores: None,
-        }))
+        Some(Self::Reference(Broker { binary, cores: None }))
     }
 
     fn runs(&self, marks: &Marks, input: Input) -> bool {
         let cut = input == Input::Cut;
         let elsewhere = match self {
-            Self::Memory => marks.process_only,
+            Self::Memory => marks.process_only || marks.awaits.is_some(),
             Self::Pinion(_) => false,
             Self::Reference(_) => marks.differs.is_some() || (cut && marks.reference_uncut),
         };
@@ -139,20 +129,19 @@ impl Against {
         let (config, flags) = (transcript.config.clone(), transcript.flags.clone());
         let broker = match self {
             Self::Memory => {
-                // Until the shard can be had without a process there is nothing to replay against.
-                let Some(mut backend) = memory::start(&config, &flags) else {
-                    return Ok(());
-                };
+                let mut backend = memory::start(&config, &flags)?;
                 return replay(transcript, &mut *backend, input);
             }
             Self::Pinion(broker) | Self::Reference(broker) => broker.clone(),
         };
-        let process = Process::start(&Launch {
-            broker,
-            port: None,
-            config,
-            flags,
-        })?;
+        let launch = Launch { broker, port: None, config, flags };
+        let process = match (Process::start(&launch), &transcript.marks.awaits, self) {
+            (Err(error), Some(_), Self::Pinion(_)) if error.contains(REFUSAL) => return Ok(()),
+            (Ok(_), Some(awaited), Self::Pinion(_)) => {
+                return Err(format!("{awaited} is there: `! awaits` is out of date"));
+            }
+            (started, _, _) => started?,
+        };
         replay(transcript, &mut Sockets::new(process), input)
     }
 }
@@ -168,11 +157,7 @@ fn transcripts() -> Vec<Transcript> {
     let filter = env::var("PINION_TRANSCRIPT_FILTER").unwrap_or_default();
     let mut all = Vec::new();
     for path in paths {
-        let name = path
-            .file_name()
-            .expect("a file has a name")
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).expect("a transcript is text");
         all.extend(parse_file(&name, &text).unwrap_or_else(|error| panic!("{error}")));
     }
@@ -201,10 +186,6 @@ fn replay_all(against: &Against, input: Input) {
     let mut failures = failures.into_inner().expect("no worker panics");
     failures.sort();
     let (failed, all) = (failures.len(), transcripts.len());
-    assert!(
-        failures.is_empty(),
-        "{failed} of {all} failed:\n{}",
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{failed} of {all} failed:\n{}", failures.join("\n"));
     println!("{all} transcripts replayed");
 }

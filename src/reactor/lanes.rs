@@ -46,17 +46,26 @@ impl Lanes {
         self.own.descriptor.as_fd()
     }
 
-    /// Hands everything to the shard that the lanes held when this was called.
-    pub(crate) fn accept(&mut self, shard: &mut Shard) {
+    /// Looks at what the lanes hold; what comes after this call counts for the next turn.
+    pub(crate) fn refresh(&mut self) {
         for end in &mut self.ends {
             end.from.refresh();
+        }
+    }
+
+    /// Hands to the shard what the lanes held at the last look. False if output has to be written
+    /// before there is more.
+    pub(crate) fn accept(&mut self, shard: &mut Shard) -> bool {
+        for end in &mut self.ends {
             while !end.from.is_empty() {
-                let bytes = end.from.readable();
-                shard.accept_frames(end.core, bytes);
-                let count = bytes.len();
-                end.from.consume(count);
+                let taken = shard.accept_frames(end.core, end.from.readable());
+                end.from.consume(taken);
+                if shard.is_pressed() {
+                    return false;
+                }
             }
         }
+        true
     }
 
     /// Moves what waits in the shard's outboxes as far as there is room, and wakes who sleeps.

@@ -147,16 +147,30 @@ impl Desk {
             if taken > 0 && bytes.is_empty() && !self.shard.is_pressed() {
                 return;
             }
-            self.lanes.send(&mut self.shard);
-            if self.shard.is_pressed() {
-                let mut pressed = std::mem::take(&mut self.pressed);
-                self.shard.take_pressed(&mut pressed);
-                for slot in pressed.drain(..) {
-                    self.flush(slot);
-                }
-                self.pressed = pressed;
-            }
+            self.flush_pressed();
         }
+    }
+
+    /// Hands to the shard what the lanes hold.
+    fn accept_lanes(&mut self) {
+        self.lanes.refresh();
+        while !self.lanes.accept(&mut self.shard) {
+            self.flush_pressed();
+        }
+    }
+
+    /// Moves frames to the lanes, and writes in the middle of the turn where much has come together.
+    fn flush_pressed(&mut self) {
+        self.lanes.send(&mut self.shard);
+        if !self.shard.is_pressed() {
+            return;
+        }
+        let mut pressed = std::mem::take(&mut self.pressed);
+        self.shard.take_pressed(&mut pressed);
+        for slot in pressed.drain(..) {
+            self.flush(slot);
+        }
+        self.pressed = pressed;
     }
 
     /// Writes as much as the socket takes.
@@ -243,7 +257,7 @@ impl Reactor {
             let now = self.now();
             self.desk.shard.begin_turn(now);
             self.ring.collect(&mut self.events);
-            self.desk.lanes.accept(&mut self.desk.shard);
+            self.desk.accept_lanes();
             self.take_up_resumed();
             self.take_events();
             if now >= self.accept_again {
@@ -327,7 +341,9 @@ impl Reactor {
             Some(_) => {}
         }
         if !event.more && self.listener.is_some() {
-            self.accept_again = self.now().after(ACCEPT_RETRY);
+            // After a success it ended only because too many completions waited.
+            let pause = if event.result < 0 { ACCEPT_RETRY } else { Duration::ZERO };
+            self.accept_again = self.now().after(pause);
         }
     }
 
@@ -384,6 +400,9 @@ impl Reactor {
         if link.closing {
             self.finish_close(slot);
         } else {
+            // As everywhere, frames go before anything is written that may follow from the same
+            // input.
+            self.desk.lanes.send(&mut self.desk.shard);
             self.desk.flush(slot);
         }
     }
@@ -450,8 +469,7 @@ impl Reactor {
             self.change_flow(slot);
         }
         for slot in effects.shut.drain(..) {
-            self.desk.links.get_mut(slot).shut_when_written = true;
-            self.desk.flush(slot);
+            self.shut(slot);
         }
         for slot in effects.close.drain(..) {
             self.close(slot);
@@ -469,7 +487,7 @@ impl Reactor {
         if effects.drained {
             drop(self.reports.send(Report::Drained));
         }
-        self.again |= effects.more;
+        self.again |= effects.more || self.desk.shard.has_unsettled();
         self.effects = effects;
     }
 
@@ -482,6 +500,22 @@ impl Reactor {
             self.desk.resumed.push_back(slot);
         } else if link.receiving {
             self.ring.cancel(Kind::Receive, slot);
+        }
+    }
+
+    /// Writes what can be written, and reads on to see the peer go, although reading was paused.
+    fn shut(&mut self, slot: Slot) {
+        let link = self.desk.links.get_mut(slot);
+        if !link.is_in_use() || link.closing {
+            return;
+        }
+        link.shut_when_written = true;
+        link.backlog = Vec::new();
+        let ended = link.ended.take();
+        self.desk.flush(slot);
+        match ended {
+            Some(failed) => self.desk.shard.input_ended(slot, failed),
+            None => self.receive(slot),
         }
     }
 

@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{self, Layout};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -58,8 +59,10 @@ impl Event {
 }
 
 pub(crate) struct Ring {
-    ring: IoUring,
+    uring: IoUring,
     buffers: ProvidedBuffers,
+    /// What did not fit in the queue while the kernel took none of it.
+    waiting: VecDeque<squeue::Entry>,
 }
 
 const fn user_data(kind: Kind, slot: Slot) -> u64 {
@@ -90,7 +93,7 @@ impl Ring {
     pub(crate) fn new(count: u16, bytes: usize) -> io::Result<Self> {
         let ring = builder().build(SUBMISSIONS)?;
         let buffers = ProvidedBuffers::register(&ring, count, bytes)?;
-        Ok(Self { ring, buffers })
+        Ok(Self { uring: ring, buffers, waiting: VecDeque::new() })
     }
 
     /// Accepts connections until cancelled. The sockets stay blocking: the ring would otherwise
@@ -100,7 +103,7 @@ impl Ring {
             .flags(libc::SOCK_CLOEXEC)
             .build()
             .user_data(user_data(Kind::Accept, Slot(0)));
-        self.push(&entry);
+        self.push(entry);
     }
 
     /// Receives from a socket until it ends, fails, finds no buffer or is cancelled.
@@ -108,7 +111,7 @@ impl Ring {
         let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), BUFFER_GROUP)
             .build()
             .user_data(user_data(Kind::Receive, slot));
-        self.push(&entry);
+        self.push(entry);
     }
 
     /// Waits once until a socket can be written to.
@@ -116,7 +119,7 @@ impl Ring {
         let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLOUT as u32)
             .build()
             .user_data(user_data(Kind::Writable, slot));
-        self.push(&entry);
+        self.push(entry);
     }
 
     /// Completes whenever the doorbell is rung.
@@ -125,7 +128,7 @@ impl Ring {
             .multi(true)
             .build()
             .user_data(user_data(Kind::Bell, Slot(0)));
-        self.push(&entry);
+        self.push(entry);
     }
 
     /// Ends the operation of this kind and slot.
@@ -133,31 +136,46 @@ impl Ring {
         let entry = opcode::AsyncCancel::new(user_data(kind, slot))
             .build()
             .user_data(user_data(Kind::Cancel, slot));
-        self.push(&entry);
+        self.push(entry);
     }
 
-    fn push(&mut self, entry: &squeue::Entry) {
-        loop {
+    fn push(&mut self, entry: squeue::Entry) {
+        self.waiting.push_back(entry);
+        self.fill_queue();
+    }
+
+    /// Moves what waits to the queue. One that is full the kernel takes at once, unless completions
+    /// have to be collected first; then the rest waits.
+    fn fill_queue(&mut self) {
+        while let Some(entry) = self.waiting.front() {
             // SAFETY: the entries above refer to descriptors by number and to no memory of ours
             // except the provided buffers, which live as long as the ring.
-            if unsafe { self.ring.submission().push(entry) }.is_ok() {
-                return;
+            if unsafe { self.uring.submission().push(entry) }.is_ok() {
+                self.waiting.pop_front();
+                continue;
             }
-            // The queue is full: the kernel takes all of it at once.
-            self.ring.submit().expect("a ring of valid entries can be submitted");
+            match self.uring.submit() {
+                Ok(0) => return,
+                Err(error) if is_passing(&error) => return,
+                submitted => {
+                    submitted.expect("a ring of valid entries can be submitted");
+                }
+            }
         }
     }
 
     /// Submits what was asked for and lets completions come in; if `wait`, until there is one or
     /// the time is over.
     pub(crate) fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        self.fill_queue();
         let result = match wait {
+            _ if !self.waiting.is_empty() => self.poll(),
             None => self.poll(),
-            Some(Duration::MAX) => self.ring.submit_and_wait(1).map(drop),
+            Some(Duration::MAX) => self.uring.submit_and_wait(1).map(drop),
             Some(limit) => {
                 let limit = Timespec::from(limit);
                 let arguments = SubmitArgs::new().timespec(&limit);
-                self.ring.submitter().submit_with_args(1, &arguments).map(drop)
+                self.uring.submitter().submit_with_args(1, &arguments).map(drop)
             }
         };
         match result {
@@ -168,26 +186,28 @@ impl Ring {
 
     /// Submits and collects without waiting; a system call only if there is something to do.
     fn poll(&mut self) -> io::Result<()> {
-        let mut submission = self.ring.submission();
+        let mut submission = self.uring.submission();
         submission.sync();
-        let (queued, work) = (submission.len() as u32, submission.taskrun());
+        // Completions that found no room are handed over only when they are asked for.
+        let work = submission.taskrun() || submission.cq_overflow();
+        let queued = submission.len() as u32;
         drop(submission);
         if queued == 0 && !work {
             return Ok(());
         }
         let flags = 1; // IORING_ENTER_GETEVENTS
         // SAFETY: no signal mask is passed, and the queued entries are those of `push`.
-        unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, flags, None) }.map(drop)
+        unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, flags, None) }.map(drop)
     }
 
     /// Are there completions to collect?
     pub(crate) fn has_completions(&mut self) -> bool {
-        !self.ring.completion().is_empty()
+        !self.uring.completion().is_empty()
     }
 
     /// Appends the completions that are there.
     pub(crate) fn collect(&mut self, events: &mut Vec<Event>) {
-        for entry in self.ring.completion() {
+        for entry in self.uring.completion() {
             let data = entry.user_data();
             let kind = match data >> 56 {
                 1 => Kind::Accept,

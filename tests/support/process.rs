@@ -30,10 +30,7 @@ impl Broker {
     pub(crate) fn under_test(cores: u32) -> Self {
         let own = PathBuf::from(env!("CARGO_BIN_EXE_pinion"));
         let Some(binary) = env::var_os("PINION_BROKER").map(PathBuf::from) else {
-            return Self {
-                binary: own,
-                cores: Some(cores),
-            };
+            return Self { binary: own, cores: Some(cores) };
         };
         let cores = takes_cores(&binary).then_some(cores);
         Self { binary, cores }
@@ -80,12 +77,7 @@ impl Process {
             }
         });
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut process = Self {
-            child,
-            address: unknown,
-            lines,
-            directory,
-        };
+        let mut process = Self { child, address: unknown, lines, directory };
         process.address = process.wait_until_ready()?;
         Ok(process)
     }
@@ -115,9 +107,7 @@ impl Process {
                 Ok(line) => seen.push(line),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     let seen = seen.join("\n    ");
-                    return Err(format!(
-                        "no log line with {text:?}; the log says:\n    {seen}"
-                    ));
+                    return Err(format!("no log line with {text:?}; the log says:\n    {seen}"));
                 }
             }
         }
@@ -125,10 +115,7 @@ impl Process {
 
     fn wait_until_ready(&self) -> Result<SocketAddr, String> {
         let line = self.wait_for_log("Listening for client connections on ", START_PATIENCE)?;
-        let port = line
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.trim().parse().ok());
+        let port = line.rsplit(':').next().and_then(|port| port.trim().parse().ok());
         let port: u16 = port.ok_or_else(|| format!("no port in the log line {line:?}"))?;
         self.wait_for_log("Server is ready", START_PATIENCE)?;
         Ok(SocketAddr::from(([127, 0, 0, 1], port)))
@@ -145,9 +132,7 @@ impl Drop for Process {
 
 fn command(launch: &Launch, directory: &Path) -> Result<Command, String> {
     let mut command = Command::new(&launch.broker.binary);
-    let port = launch
-        .port
-        .map_or(String::from("-1"), |port| port.to_string());
+    let port = launch.port.map_or(String::from("-1"), |port| port.to_string());
     command.args(["-a", "127.0.0.1", "-p", &port]);
     if let Some(cores) = launch.broker.cores {
         command.arg("--cores").arg(cores.to_string());
@@ -158,10 +143,7 @@ fn command(launch: &Launch, directory: &Path) -> Result<Command, String> {
         command.arg("-c").arg(path);
     }
     command.args(&launch.flags);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     Ok(command)
 }
 

@@ -29,7 +29,7 @@ impl Decimal {
     }
 }
 
-/// Writes pieces into a span whose length was counted beforehand.
+/// Writes pieces into a span that has room for them.
 ///
 /// The pieces of a MSG line are a few bytes each; a call to `memcpy` for each would cost more than
 /// the bytes. Pieces of up to 16 bytes are moved as two overlapping words.
@@ -81,10 +81,10 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Asserts that the count made beforehand was right.
+    /// Bytes written so far.
     #[inline]
-    pub fn finish(self) {
-        assert_eq!(self.at, self.span.len(), "a span was counted wrongly");
+    pub const fn at(&self) -> usize {
+        self.at
     }
 }
 
@@ -113,7 +113,7 @@ mod tests {
             let mut cursor = Cursor::new(&mut span);
             cursor.put(&source[..length]);
             cursor.byte(b'!');
-            cursor.finish();
+            assert_eq!(cursor.at(), length + 1);
             assert_eq!(span[..length], source[..length]);
             assert_eq!(span[length], b'!');
         }

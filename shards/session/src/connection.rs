@@ -105,6 +105,10 @@ pub struct Connection {
     pub announced: bool,
     /// Why it ends, once it does.
     pub closing: Option<Reason>,
+    /// Was it let in only to be told that the server is full?
+    pub refused: bool,
+    /// Has its socket been asked to be closed? That is asked once: the slot may be another's after.
+    pub close_asked: bool,
     /// Must CONNECT come before anything else?
     pub awaits_connect: bool,
     /// Has CONNECT come?
@@ -117,6 +121,8 @@ pub struct Connection {
     pub pauses: u8,
     /// Subscriptions by the peer's name for them.
     pub subscriptions: HashTable<u32>,
+    /// The last train of messages that was written to it; see the shard.
+    pub train: u64,
     /// Where its last message went.
     pub remembered: Remembered,
     /// What CONNECT said; boxed because most of a connection's life needs none of it.
@@ -137,7 +143,7 @@ impl Connection {
 
     /// Appends protocol text to what goes to the peer.
     pub fn write(&mut self, text: &[u8], pool: &mut BufferPool) {
-        self.outbound.buffer(pool).extend_from_slice(text);
+        self.outbound.extend(text, pool);
     }
 
     /// The subscription of a name.

@@ -18,4 +18,4 @@ pub use info::InfoLine;
 pub use liveness::{Alarm, Liveness};
 pub use outbound::Outbound;
 pub use reason::Reason;
-pub use remembered::Remembered;
+pub use remembered::{Remembered, is_same};

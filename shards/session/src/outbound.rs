@@ -2,11 +2,18 @@
 
 use base::{BufferPool, Time};
 
+/// Room of a buffer that is new.
+const FIRST_BYTES: usize = 2048;
+
 /// The unsent bytes of a connection.
 #[derive(Debug)]
 pub struct Outbound {
+    /// All of it is initialised, and may hold anything beyond `filled`: messages are written into
+    /// it in place, without growing it piece by piece.
     buffer: Vec<u8>,
-    /// Bytes at the start of the buffer that have been written.
+    /// Bytes at the start of the buffer that are to be sent or have been.
+    filled: usize,
+    /// Bytes at the start of the buffer that have been sent.
     sent: usize,
     /// Is the connection on its shard's list of those to flush?
     pub listed: bool,
@@ -18,49 +25,87 @@ pub struct Outbound {
 
 impl Default for Outbound {
     fn default() -> Self {
-        Self { buffer: Vec::new(), sent: 0, listed: false, blocked_since: Time::NEVER, owed: 0 }
+        Self {
+            buffer: Vec::new(),
+            filled: 0,
+            sent: 0,
+            listed: false,
+            blocked_since: Time::NEVER,
+            owed: 0,
+        }
     }
 }
 
 impl Outbound {
     /// Bytes that wait.
     #[inline]
-    pub fn pending(&self) -> usize {
-        self.buffer.len() - self.sent
+    pub const fn pending(&self) -> usize {
+        self.filled - self.sent
     }
 
     /// Bytes that wait, to write.
     pub fn unsent(&self) -> &[u8] {
-        &self.buffer[self.sent..]
+        &self.buffer[self.sent..self.filled]
     }
 
-    /// The buffer to append to, lent from the pool if the connection had none.
+    /// Room for at least `bytes` more, in a buffer lent from the pool if the connection had none.
+    /// What is written there counts once [`Outbound::fill`] says so.
     #[inline]
-    pub fn buffer(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
-        if self.buffer.capacity() == 0 {
+    pub fn room(&mut self, bytes: usize, pool: &mut BufferPool) -> &mut [u8] {
+        if self.buffer.len() - self.filled < bytes {
+            self.grow(bytes, pool);
+        }
+        &mut self.buffer[self.filled..]
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize, pool: &mut BufferPool) {
+        if self.buffer.is_empty() {
             self.buffer = pool.lend();
         }
-        &mut self.buffer
+        let needed = self.filled + bytes;
+        if self.buffer.len() < needed {
+            let length = needed.max(FIRST_BYTES).next_power_of_two();
+            self.buffer.resize(length, 0);
+        }
+    }
+
+    /// Says that so many bytes were written into the room.
+    #[inline]
+    pub fn fill(&mut self, bytes: usize) {
+        self.filled += bytes;
+        assert!(self.filled <= self.buffer.len(), "more was written than there is room");
+    }
+
+    /// Appends bytes.
+    pub fn extend(&mut self, bytes: &[u8], pool: &mut BufferPool) {
+        self.room(bytes.len(), pool)[..bytes.len()].copy_from_slice(bytes);
+        self.fill(bytes.len());
     }
 
     /// Notes that `count` bytes were written. A buffer that is done with goes back to the pool.
     pub fn advance(&mut self, count: usize, pool: &mut BufferPool) {
         self.sent += count;
-        assert!(self.sent <= self.buffer.len(), "no more can be sent than waits");
+        assert!(self.sent <= self.filled, "no more can be sent than waits");
         self.owed = self.owed.saturating_sub(count);
         if self.owed == 0 {
             self.blocked_since = Time::NEVER;
         }
-        if self.sent == self.buffer.len() {
-            self.sent = 0;
-            pool.give_back(std::mem::take(&mut self.buffer));
-        } else if self.sent > self.buffer.len() / 2 {
+        if self.sent == self.filled {
+            self.release(pool);
+        } else if self.sent > self.filled / 2 {
             // What was written is cut off once it outweighs the rest: each byte moves at most once
             // for each time that it waited behind its own length.
-            self.buffer.copy_within(self.sent.., 0);
-            self.buffer.truncate(self.buffer.len() - self.sent);
+            self.buffer.copy_within(self.sent..self.filled, 0);
+            self.filled -= self.sent;
             self.sent = 0;
         }
+    }
+
+    fn release(&mut self, pool: &mut BufferPool) {
+        self.filled = 0;
+        self.sent = 0;
+        pool.give_back(std::mem::take(&mut self.buffer));
     }
 
     /// Notes that the socket takes no more for now: what waits at this moment has to be written
@@ -74,10 +119,9 @@ impl Outbound {
 
     /// Drops everything that waits.
     pub fn clear(&mut self, pool: &mut BufferPool) {
-        self.sent = 0;
         self.owed = 0;
         self.blocked_since = Time::NEVER;
-        pool.give_back(std::mem::take(&mut self.buffer));
+        self.release(pool);
     }
 
     /// Bytes of memory held.
@@ -94,12 +138,12 @@ mod tests {
     fn bytes_leave_in_order_and_the_buffer_goes_home() {
         let mut pool = BufferPool::default();
         let mut outbound = Outbound::default();
-        outbound.buffer(&mut pool).extend_from_slice(b"0123456789");
+        outbound.extend(b"0123456789", &mut pool);
         outbound.advance(3, &mut pool);
         assert_eq!(outbound.unsent(), b"3456789");
         outbound.advance(4, &mut pool);
         assert_eq!(outbound.unsent(), b"789");
-        outbound.buffer(&mut pool).extend_from_slice(b"ab");
+        outbound.extend(b"ab", &mut pool);
         assert_eq!(outbound.unsent(), b"789ab");
         outbound.advance(5, &mut pool);
         assert_eq!((outbound.pending(), outbound.capacity()), (0, 0));
@@ -109,9 +153,9 @@ mod tests {
     fn the_deadline_is_for_what_waited_when_the_socket_blocked() {
         let mut pool = BufferPool::default();
         let mut outbound = Outbound::default();
-        outbound.buffer(&mut pool).extend_from_slice(&[0; 10]);
+        outbound.extend(&[0; 10], &mut pool);
         outbound.block(Time(5));
-        outbound.buffer(&mut pool).extend_from_slice(&[0; 10]);
+        outbound.extend(&[0; 10], &mut pool);
         outbound.block(Time(7));
         assert_eq!(outbound.blocked_since, Time(5));
         outbound.advance(9, &mut pool);

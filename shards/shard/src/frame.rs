@@ -7,6 +7,7 @@ use session::Peer;
 use wire::Message;
 
 use crate::Socket;
+use crate::train::Train;
 
 /// Bytes in front of a frame that give its length, themselves included.
 const LENGTH_BYTES: usize = 4;
@@ -20,6 +21,7 @@ const PATTERN: u8 = 3;
 const ADOPT: u8 = 4;
 const GONE: u8 = 5;
 const EVICT: u8 = 6;
+const TRAIN: u8 = 7;
 
 /// A frame as read from a lane.
 #[derive(Debug)]
@@ -44,6 +46,14 @@ pub(crate) enum Frame<'a> {
     },
     /// A connection that was handed over is gone.
     Gone,
+    /// Messages on one subject for all plain subscriptions.
+    Train {
+        subject: &'a [u8],
+        /// The tails, one behind the other.
+        input: &'a [u8],
+        /// The length of each, as four bytes.
+        lengths: &'a [u8],
+    },
     /// So many connections are to be closed because the server has too many.
     Evict {
         count: u32,
@@ -163,6 +173,35 @@ pub(crate) fn put_evict(out: &mut Vec<u8>, count: u32) {
     close(out, start);
 }
 
+/// Appends a train for all plain subscriptions.
+pub(crate) fn put_train(out: &mut Vec<u8>, train: &Train<'_>) {
+    let lengths = train.tails.len() * 4;
+    out.reserve(32 + train.subject.len() + lengths + train.bytes());
+    let start = open(out, TRAIN);
+    put_text(out, train.subject);
+    out.extend_from_slice(&u32::try_from(lengths).expect("a train is short").to_le_bytes());
+    for (from, to) in train.tails {
+        out.extend_from_slice(&(to - from).to_le_bytes());
+    }
+    for tail in train.tails() {
+        out.extend_from_slice(tail);
+    }
+    close(out, start);
+}
+
+/// Where each tail of a train stands behind the one before it.
+pub(crate) fn tails_of(lengths: &[u8], into: &mut Vec<(u32, u32)>) {
+    into.clear();
+    let mut at = 0;
+    let (lengths, rest) = lengths.as_chunks();
+    assert!(rest.is_empty(), "a length has four bytes");
+    for length in lengths {
+        let end = at + u32::from_le_bytes(*length);
+        into.push((at, end));
+        at = end;
+    }
+}
+
 fn put_text(out: &mut Vec<u8>, text: &[u8]) {
     let length = u32::try_from(text.len()).expect("limits keep texts below 4 GiB");
     out.extend_from_slice(&length.to_le_bytes());
@@ -202,6 +241,11 @@ pub(crate) fn read(frame: &[u8]) -> Frame<'_> {
             Frame::Adopt { socket, id, peer: Peer { host, port } }
         }
         GONE => Frame::Gone,
+        TRAIN => Frame::Train {
+            subject: take_text(&mut rest),
+            lengths: take_text(&mut rest),
+            input: rest,
+        },
         EVICT => Frame::Evict { count: take_number(&mut rest) },
         other => panic!("a frame of kind {other} came over a lane"),
     }
@@ -294,5 +338,13 @@ mod tests {
         put_evict(&mut out, 4);
         assert!(matches!(read(&out), Frame::Evict { count: 4 }));
         assert_eq!(length(&out[..3]), None);
+        out.clear();
+        let input = b"1\r\nx\r\n....2\r\nyz\r\n";
+        put_train(&mut out, &Train { subject: b"foo", input, tails: &[(0, 6), (10, 17)] });
+        let Frame::Train { subject: b"foo", input, lengths } = read(&out) else { panic!() };
+        let mut tails = Vec::new();
+        tails_of(lengths, &mut tails);
+        let train = Train { subject: b"foo", input, tails: &tails };
+        assert_eq!(train.tails().collect::<Vec<_>>(), [&b"1\r\nx\r\n"[..], b"2\r\nyz\r\n"]);
     }
 }

@@ -51,6 +51,13 @@ impl Shard {
         }
     }
 
+    /// A connection was accepted before this server's last core heard of lame duck mode.
+    pub(crate) fn note_late(&mut self, slot: Slot) {
+        if let Some(duck) = &mut self.lame_duck {
+            duck.remaining.push(slot);
+        }
+    }
+
     fn send_lame_duck_info(&mut self, slot: Slot) {
         let connection = self.wires.get(slot);
         if connection.greeted && connection.options.protocol >= 1 {

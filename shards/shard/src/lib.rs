@@ -13,6 +13,7 @@
 //! its lanes hold before what its sockets hold. Whoever hears of the PONG and then publishes so
 //! finds the interest in place. `docs/decisions/flush-barrier.md` has the argument.
 
+mod batch;
 mod effects;
 mod frame;
 mod lame_duck;
@@ -25,6 +26,7 @@ mod shard;
 mod subscribe;
 mod timers;
 mod trace;
+mod train;
 mod wires;
 
 pub use effects::{Effects, Level, LogLine, Socket};

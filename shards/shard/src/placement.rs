@@ -19,16 +19,23 @@ pub(crate) const ACCEPTOR: CoreId = CoreId(0);
 pub(crate) struct Placement {
     /// Connections per core.
     counts: Vec<usize>,
+    /// Those of them, on this core, that were refused and are about to go.
+    refused: usize,
     last_id: u64,
 }
 
 impl Placement {
     pub(crate) fn new(cores: usize) -> Self {
-        Self { counts: vec![0; cores], last_id: 0 }
+        Self { counts: vec![0; cores], refused: 0, last_id: 0 }
     }
 
     pub(crate) fn total(&self) -> usize {
         self.counts.iter().sum()
+    }
+
+    /// Connections that count towards the limit.
+    fn admitted(&self) -> usize {
+        self.total() - self.refused
     }
 
     /// The core with the fewest connections; of several the one after the last used comes next by
@@ -71,12 +78,14 @@ impl Shard {
 
     fn is_full(&self) -> bool {
         let limit = self.config.max_connections;
-        limit < 0 || (limit > 0 && self.placement.total() as i64 >= limit)
+        limit < 0 || (limit > 0 && self.placement.admitted() as i64 >= limit)
     }
 
     fn refuse(&mut self, socket: Socket, id: ConnectionId, peer: Peer) {
         self.placement.counts[self.core.index()] += 1;
+        self.placement.refused += 1;
         let slot = self.open(socket, id, peer);
+        self.wires.get_mut(slot).refused = true;
         self.log_for(Level::Error, slot, "maximum connections exceeded");
         self.wires.write_error(slot, "maximum connections exceeded");
         self.wires.end(slot, Reason::MaxConnectionsExceeded);
@@ -91,7 +100,7 @@ impl Shard {
         if self.core != ACCEPTOR || limit == 0 {
             return;
         }
-        let mut excess = self.placement.total().saturating_sub(limit.max(0) as usize);
+        let mut excess = self.placement.admitted().saturating_sub(limit.max(0) as usize);
         let mut counts = self.placement.counts.clone();
         let mut shares = vec![0_u32; counts.len()];
         while excess > 0 {
@@ -123,7 +132,8 @@ impl Shard {
     }
 
     /// A connection of this core is gone.
-    pub(crate) fn note_gone(&mut self) {
+    pub(crate) fn note_gone(&mut self, refused: bool) {
+        self.placement.refused -= usize::from(refused);
         if self.core == ACCEPTOR {
             self.placement.leave(self.core);
             self.check_drained();

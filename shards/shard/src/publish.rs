@@ -16,6 +16,8 @@ pub(crate) struct Scratch {
     ended: Vec<(Slot, SubId)>,
     /// Sizes and body of a message that did not stand in the input as a MSG has them.
     tail: Vec<u8>,
+    /// Where the messages of a train from another core stand.
+    pub(crate) tails: crate::train::Tails,
 }
 
 /// A queue group's member was chosen on another core.
@@ -24,14 +26,14 @@ type Picks<'a> = SmallVec<[(CoreId, &'a [u8]); 4]>;
 /// Who sent a message, for those who do not want their own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
-    slot: Slot,
-    echo: bool,
+    pub(crate) slot: Slot,
+    pub(crate) echo: bool,
 }
 
 impl Origin {
     /// May a subscription of this connection get the message?
     #[inline]
-    fn reaches(origin: Option<Self>, slot: Slot) -> bool {
+    pub(crate) fn reaches(origin: Option<Self>, slot: Slot) -> bool {
         origin.is_none_or(|origin| origin.echo || origin.slot != slot)
     }
 }
@@ -81,14 +83,21 @@ impl Shard {
         line: &PublishLine<'_>,
         input: &[u8],
     ) {
-        let connection = self.wires.connections.get_mut(slot.0);
-        connection.statistics.in_messages += 1;
-        connection.statistics.in_bytes += line.size as u64;
-        connection.liveness.last_input = self.now;
-        let options = connection.options;
         if self.config.trace {
             self.trace_publish(slot, line, input);
         }
+        let route = self.recall(slot, message.subject);
+        self.publish_routed(slot, message, route);
+    }
+
+    /// A message whose route is known goes its way.
+    #[inline]
+    pub(crate) fn publish_routed(&mut self, slot: Slot, message: &Message<'_>, route: Route) {
+        let connection = self.wires.connections.get_mut(slot.0);
+        connection.statistics.in_messages += 1;
+        connection.statistics.in_bytes += message.size() as u64;
+        connection.liveness.last_input = self.now;
+        let options = connection.options;
         if is_special(message) && !self.may_publish(slot, message) {
             return;
         }
@@ -96,7 +105,6 @@ impl Shard {
             self.trace_out(slot, "OK", b"");
             self.wires.write(slot, b"+OK\r\n");
         }
-        let route = self.recall(slot, message.subject);
         let origin = Some(Origin { slot, echo: options.echo });
         let delivered = self.deliver_plain(route, message, origin);
         let relayed = if route.queued || !route.cores.is_empty() {

@@ -26,6 +26,8 @@ impl Shard {
     /// later, when it is no more.
     pub fn receive(&mut self, slot: Slot, input: &[u8]) -> usize {
         let appended = self.outboxes.appended_total();
+        // What came over the lanes before may have met a slow subscriber: not this one's doing.
+        self.wires.stalled = false;
         let mut taken = 0;
         if !self.wires.get(slot).carry.is_empty() {
             taken = self.complete_carry(slot, input);
@@ -86,6 +88,7 @@ impl Shard {
 
     fn keep(&mut self, slot: Slot, bytes: &[u8], needs: usize) {
         let mut carry = self.wires.pool.lend();
+        carry.clear();
         // What is announced is not trusted with memory before it comes: room grows with the bytes.
         carry.extend_from_slice(bytes);
         let connection = self.wires.get_mut(slot);
@@ -122,6 +125,10 @@ impl Shard {
                     }
                     self.publish(slot, &line, &rest[..whole]);
                     at += whole;
+                    at += self.ride(slot, &input[at..]);
+                    if !self.wires.pressed && at < input.len() {
+                        at += self.publish_batches(slot, &input[at..]);
+                    }
                 }
                 Step::Operation(Operation::Ping, _) if !self.passes_barrier(slot) => {
                     return (at, Rest::Held);
@@ -299,9 +306,11 @@ impl Shard {
         let connection = self.wires.get_mut(slot);
         let Some(identity) = connection.identity.as_ref().filter(|_| connection.connected) else {
             connection.awaits_connect = self.config.auth != session::Auth::Open;
-            if connection.awaits_connect {
-                connection.liveness.auth_due = self.now.after(self.config.auth_timeout);
-            }
+            connection.liveness.auth_due = if connection.awaits_connect {
+                self.now.after(self.config.auth_timeout)
+            } else {
+                base::Time::NEVER
+            };
             return;
         };
         if handshake::admit(&connection.options, identity, &self.config).is_err() {

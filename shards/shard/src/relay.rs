@@ -4,33 +4,44 @@ use base::CoreId;
 
 use crate::frame::{self, Frame};
 use crate::shard::Shard;
+use crate::train::Train;
 
 impl Shard {
-    /// Bytes came over the lane from another core, in order; frames may be cut anywhere.
-    pub fn accept_frames(&mut self, from: CoreId, mut bytes: &[u8]) {
+    /// Bytes came over the lane from another core, in order; frames may be cut anywhere. Returns
+    /// how many were taken. If fewer than there are, the caller writes what [`Shard::take_pressed`]
+    /// names and hands the others in again.
+    pub fn accept_frames(&mut self, from: CoreId, bytes: &[u8]) -> usize {
         assert_ne!(from, self.core, "a core has no lane to itself");
+        let mut taken = 0;
         let mut arriving = std::mem::take(&mut self.outboxes.get_mut(from).arriving);
-        while !arriving.is_empty() && !bytes.is_empty() {
+        while !arriving.is_empty() && taken < bytes.len() {
             let wanted = frame::length(&arriving).unwrap_or(arriving.len() + 1);
-            let count = (wanted - arriving.len()).min(bytes.len());
-            arriving.extend_from_slice(&bytes[..count]);
-            bytes = &bytes[count..];
+            let count = (wanted - arriving.len()).min(bytes.len() - taken);
+            arriving.extend_from_slice(&bytes[taken..taken + count]);
+            taken += count;
             if frame::length(&arriving) == Some(arriving.len()) {
                 self.accept_frame(from, &arriving);
                 arriving.clear();
             }
         }
-        while let Some(length) = frame::length(bytes)
-            && length <= bytes.len()
-        {
-            let (whole, rest) = bytes.split_at(length);
-            self.accept_frame(from, whole);
-            bytes = rest;
+        while !self.wires.pressed {
+            let rest = &bytes[taken..];
+            match frame::length(rest) {
+                Some(length) if length <= rest.len() => {
+                    self.accept_frame(from, &rest[..length]);
+                    taken += length;
+                }
+                _ => {
+                    arriving.extend_from_slice(rest);
+                    taken = bytes.len();
+                    break;
+                }
+            }
         }
-        arriving.extend_from_slice(bytes);
         arriving.shrink_to(base::limits::POOLED_BUFFER_BYTES_MAX);
         self.outboxes.get_mut(from).arriving = arriving;
         self.settle();
+        taken
     }
 
     fn accept_frame(&mut self, from: CoreId, bytes: &[u8]) {
@@ -38,8 +49,9 @@ impl Shard {
             Frame::Message(relayed) => {
                 let route = self.index.route(relayed.message.subject);
                 if relayed.plain {
+                    // Subscriptions whose last delivery this was end below, when the route is not
+                    // needed any more.
                     self.deliver_plain(route, &relayed.message, None);
-                    self.end_counted();
                 }
                 self.deliver_named(route, &relayed);
             }
@@ -51,6 +63,12 @@ impl Shard {
                 self.open(socket, id, peer);
             }
             Frame::Gone => self.on_gone(from),
+            Frame::Train { subject, input, lengths } => {
+                let mut tails = std::mem::take(&mut self.scratch.tails);
+                frame::tails_of(lengths, &mut tails);
+                self.accept_train(&Train { subject, input, tails: &tails });
+                self.scratch.tails = tails;
+            }
             Frame::Evict { count } => self.evict(count),
         }
     }

@@ -12,6 +12,7 @@ use crate::placement::Placement;
 use crate::publish::Scratch;
 use crate::subscribe::Reaping;
 use crate::timers::Timers;
+use crate::train;
 use crate::wires::Wires;
 
 /// Reading is paused because frames for another core wait.
@@ -42,6 +43,7 @@ pub struct Shard {
     pub(crate) at_barrier: Vec<(Slot, ConnectionId)>,
     pub(crate) lame_duck: Option<LameDuck>,
     pub(crate) scratch: Scratch,
+    pub(crate) lists: train::Lists,
     /// Counts of connections that are gone.
     past: Statistics,
     pub(crate) slow_consumers: u64,
@@ -69,6 +71,7 @@ impl Shard {
             at_barrier: Vec::new(),
             lame_duck: None,
             scratch: Scratch::default(),
+            lists: train::Lists::default(),
             past: Statistics::default(),
             slow_consumers: 0,
             stale_connections: 0,
@@ -109,13 +112,10 @@ impl Shard {
     }
 
     fn tick(&mut self) {
-        while let Some((at, slot, id)) = self.timers.pop_due(self.now) {
-            let connection = self.wires.get_mut(slot);
-            if connection.id == id && connection.liveness.armed == at {
-                connection.liveness.armed = Time::NEVER;
-                self.on_due(slot);
-                self.arm(slot);
-            }
+        while let Some(slot) = self.timers.pop_due(self.now) {
+            self.wires.get_mut(slot).liveness.armed = Time::NEVER;
+            self.on_due(slot);
+            self.arm(slot);
         }
         self.tick_lame_duck();
     }
@@ -127,7 +127,7 @@ impl Shard {
         let liveness = &mut connection.liveness;
         if liveness.linger_due <= now {
             liveness.linger_due = Time::NEVER;
-            self.effects.close.push(slot);
+            self.ask_close(slot);
         } else if liveness.auth_due <= now {
             liveness.auth_due = Time::NEVER;
             self.wires.write_error(slot, "Authentication Timeout");
@@ -178,9 +178,15 @@ impl Shard {
         // What is due already comes up in the next turn, so that a turn ends whatever is due.
         let due = due.max(Time(self.now.0 + 1));
         if due < connection.liveness.armed {
-            connection.liveness.armed = due;
-            self.timers.add(due, slot, connection.id);
+            let before = std::mem::replace(&mut connection.liveness.armed, due);
+            self.timers.set(slot, before, due);
         }
+    }
+
+    /// Has a connection come to its end since the last turn ended? Then another turn is needed, even
+    /// if there is no input.
+    pub fn has_unsettled(&self) -> bool {
+        !self.wires.ended.is_empty() || !self.effects.close.is_empty()
     }
 
     /// Deals with connections that have come to their end since this was last asked.
@@ -198,14 +204,14 @@ impl Shard {
         let armed = connection.liveness.armed;
         connection.liveness =
             session::Liveness { ping_sent, armed, ..session::Liveness::default() };
-        if reason.flushes() {
+        if reason.flushes() && !connection.close_asked {
             let linger = self.now.after(base::limits::LINGER_MAX);
             connection.liveness.linger_due = linger;
             self.effects.shut.push(slot);
             self.arm(slot);
         } else {
             connection.outbound.clear(&mut self.wires.pool);
-            self.effects.close.push(slot);
+            self.ask_close(slot);
         }
         if reason.is_slow_consumer() {
             self.slow_consumers += 1;
@@ -224,6 +230,7 @@ impl Shard {
     /// A connection that was opened with [`Effects::opened`] is closed and no more will be heard of
     /// it: its slot is free for another once its subscriptions are gone.
     pub fn closed(&mut self, slot: Slot) {
+        self.wires.get_mut(slot).close_asked = true;
         self.wires.end(slot, Reason::ClientClosed);
         self.settle();
         self.note_closed(slot);
@@ -233,8 +240,9 @@ impl Shard {
     pub(crate) fn release(&mut self, slot: Slot) {
         let mut connection: Connection = self.wires.connections.remove(slot.0);
         connection.outbound.clear(&mut self.wires.pool);
+        self.timers.forget(slot, connection.liveness.armed);
         self.past.add(&connection.statistics);
-        self.note_gone();
+        self.note_gone(connection.refused);
     }
 
     /// The peer closed its side, or the socket failed on reading.
@@ -246,7 +254,7 @@ impl Shard {
         } else {
             // It was being waited for so that the peer could read its error.
             connection.liveness.linger_due = Time::NEVER;
-            self.effects.close.push(slot);
+            self.ask_close(slot);
         }
     }
 
@@ -257,6 +265,15 @@ impl Shard {
         if connection.is_open() {
             self.wires.end(slot, Reason::WriteError);
         } else {
+            self.ask_close(slot);
+        }
+    }
+
+    /// Asks for the socket to be closed, unless that was asked before: what is asked while the
+    /// effects of a turn are carried out comes up in the next, when the slot may be another's.
+    fn ask_close(&mut self, slot: Slot) {
+        let asked = std::mem::replace(&mut self.wires.get_mut(slot).close_asked, true);
+        if !asked {
             self.effects.close.push(slot);
         }
     }
@@ -283,6 +300,11 @@ impl Shard {
     pub fn is_paused(&self, slot: Slot) -> bool {
         let connection = self.wires.get(slot);
         connection.pauses != 0 && connection.is_open()
+    }
+
+    /// Is the connection neither ended nor about to?
+    pub fn is_open(&self, slot: Slot) -> bool {
+        self.wires.get(slot).is_open()
     }
 
     pub(crate) fn pause(&mut self, slot: Slot, why: u8) {
@@ -386,6 +408,11 @@ impl Shard {
         (connections, self.index.subscriptions().len(), self.index.remote_interest())
     }
 
+    /// Deadlines that are kept: one for each connection at most.
+    pub fn deadlines(&self) -> usize {
+        self.timers.len()
+    }
+
     /// Slow consumers and stale connections so far.
     pub const fn troubles(&self) -> (u64, u64) {
         (self.slow_consumers, self.stale_connections)
@@ -444,6 +471,7 @@ impl Shard {
         let greeting = self.info.greeting(&connection, &self.config);
         let slot = Slot(self.wires.connections.insert(connection));
         self.effects.opened.push((slot, socket));
+        self.note_late(slot);
         self.debug_for(slot, "Client connection created");
         self.wires.write(slot, greeting.as_bytes());
         self.arm(slot);

@@ -1,33 +1,44 @@
 //! Deadlines of connections, earliest first.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 
-use base::{ConnectionId, Slot, Time};
+use base::{Slot, Time};
 
-/// One entry for each connection that has a deadline, for the earliest; entries that were overtaken
-/// are dropped when they come up.
+/// One entry for each connection that has a deadline, for the earliest it ever asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<(Time, Slot, ConnectionId)>>,
+    entries: BTreeSet<(Time, Slot)>,
 }
 
 impl Timers {
-    pub(crate) fn add(&mut self, at: Time, slot: Slot, id: ConnectionId) {
-        self.heap.push(Reverse((at, slot, id)));
+    /// Sets the entry of a connection, whose entry so far was at `before`.
+    pub(crate) fn set(&mut self, slot: Slot, before: Time, at: Time) {
+        self.forget(slot, before);
+        self.entries.insert((at, slot));
     }
 
-    /// The earliest entry that is due.
-    pub(crate) fn pop_due(&mut self, now: Time) -> Option<(Time, Slot, ConnectionId)> {
-        let Reverse(first) = *self.heap.peek()?;
-        if first.0 > now {
+    /// Takes out the entry of a connection at `before`, if that is a moment at all.
+    pub(crate) fn forget(&mut self, slot: Slot, before: Time) {
+        if before != Time::NEVER {
+            let found = self.entries.remove(&(before, slot));
+            assert!(found, "a connection knows its entry");
+        }
+    }
+
+    /// Takes out the earliest entry that is due.
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<Slot> {
+        let (at, _) = self.entries.first()?;
+        if *at > now {
             return None;
         }
-        self.heap.pop();
-        Some(first)
+        self.entries.pop_first().map(|(_, slot)| slot)
     }
 
     pub(crate) fn next(&self) -> Time {
-        self.heap.peek().map_or(Time::NEVER, |Reverse((at, ..))| *at)
+        self.entries.first().map_or(Time::NEVER, |(at, _)| *at)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 }

@@ -108,7 +108,7 @@ impl Shard {
     pub(crate) fn trace_delivery(&mut self, slot: Slot, message: &Message<'_>, sid: &[u8]) {
         let connection = self.wires.get(slot);
         let headers = connection.options.headers;
-        let mut head = Vec::new();
+        let mut head = vec![0; wire::encode::bytes_max(message, sid)];
         wire::encode::message(&mut head, message, sid, headers);
         let end = head.iter().position(|byte| *byte == b'\r').unwrap_or(head.len());
         let verb = if headers && message.header > 0 { "HMSG" } else { "MSG" };

@@ -1,10 +1,13 @@
 //! The connections of a core and the bytes on their way out.
 
 use base::limits::EARLY_FLUSH_BYTES;
+use base::text::Cursor;
 use base::{BufferPool, Slab, Slot};
 use session::{Config, Connection, Reason};
 use subjects::{Sid, Sids};
 use wire::{Message, encode};
+
+use crate::train::Train;
 
 /// Connections, their buffers, and what came up while writing to them.
 #[derive(Debug, Default)]
@@ -53,8 +56,12 @@ impl Wires {
     ) -> bool {
         let connection = self.connections.get_mut(slot.0);
         let headers = connection.options.headers;
-        let buffer = connection.outbound.buffer(&mut self.pool);
-        sids.with(sid, |sid| encode::message(buffer, message, sid, headers));
+        let outbound = &mut connection.outbound;
+        sids.with(sid, |sid| {
+            let room = outbound.room(encode::bytes_max(message, sid), &mut self.pool);
+            let bytes = encode::message(room, message, sid, headers);
+            outbound.fill(bytes);
+        });
         connection.statistics.out_messages += 1;
         connection.statistics.out_bytes += message.size_for(headers) as u64;
         if !connection.outbound.listed {
@@ -65,6 +72,41 @@ impl Wires {
             self.on_pressure(slot);
         }
         true
+    }
+
+    /// Writes a train to a subscriber: `head` and then what is its own, for each message.
+    pub(crate) fn write_train(
+        &mut self,
+        slot: Slot,
+        head: &[u8],
+        train: &Train<'_>,
+        payload: usize,
+    ) {
+        let connection = self.connections.get_mut(slot.0);
+        let bytes = head.len() * train.tails.len() + train.bytes();
+        let room = connection.outbound.room(bytes, &mut self.pool);
+        let mut cursor = Cursor::new(room);
+        for tail in train.tails() {
+            cursor.put(head);
+            cursor.put(tail);
+        }
+        assert_eq!(cursor.at(), bytes, "a train was counted wrongly");
+        connection.outbound.fill(bytes);
+        connection.statistics.out_messages += train.tails.len() as u64;
+        connection.statistics.out_bytes += payload as u64;
+        if !connection.outbound.listed {
+            connection.outbound.listed = true;
+            self.dirty.push(slot);
+        }
+        if connection.outbound.pending() > self.pressure_at {
+            self.on_pressure(slot);
+        }
+    }
+
+    /// May messages have to be dropped for subscribers that are behind?
+    #[inline]
+    pub(crate) const fn may_drop(&self) -> bool {
+        self.drops_when_behind
     }
 
     /// Is the connection so far behind that a message for it is rather dropped than its publisher

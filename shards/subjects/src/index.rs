@@ -334,6 +334,18 @@ impl Index {
         route
     }
 
+    /// Brings the subscriptions of several routes into the cache, all at once.
+    #[inline]
+    pub fn touch(&self, routes: &[Route]) {
+        let mut sum = 0_u32;
+        for route in routes {
+            if let Some(first) = self.lists.literal(*route).next() {
+                sum = sum.wrapping_add(self.subscriptions.get(first).slot);
+            }
+        }
+        std::hint::black_box(sum);
+    }
+
     fn route_patterns(&mut self, hash: u64, subject: &[u8], route: &mut Route) {
         let stamp = self.stamp(subject);
         if route.entry > 0 {
@@ -419,4 +431,5 @@ impl Lists {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "the strategies of proptest share theirs")]
 mod tests;

@@ -75,7 +75,13 @@ impl Sid {
         Some(Self(u64::from_le_bytes(bytes)))
     }
 
-    fn is_long(self) -> bool {
+    /// Does the name stand in place?
+    #[inline]
+    pub const fn is_short(self) -> bool {
+        !self.is_long()
+    }
+
+    const fn is_long(self) -> bool {
         self.0.to_le_bytes()[7] == LONG
     }
 }

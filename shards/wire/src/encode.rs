@@ -35,42 +35,47 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Appends the MSG or HMSG for one subscription. A subscriber without header support gets the
+/// Bytes that a message takes at most for one subscription, its name included.
+#[inline]
+pub fn bytes_max(message: &Message<'_>, sid: &[u8]) -> usize {
+    // The verb, three blanks, and digits of a payload without its header.
+    const FIXED: usize = 5 + 3 + 22;
+    FIXED + message.subject.len() + sid.len() + message.reply.len() + message.tail.len()
+}
+
+/// Writes the MSG or HMSG for one subscription to the start of `room`, which has
+/// [`bytes_max`] bytes or more, and returns its bytes. A subscriber without header support gets the
 /// payload alone.
 #[inline]
-pub fn message(out: &mut Vec<u8>, message: &Message<'_>, sid: &[u8], headers: bool) {
+pub fn message(room: &mut [u8], message: &Message<'_>, sid: &[u8], headers: bool) -> usize {
     if message.header == 0 {
-        return put(out, b"MSG ", message, sid, message.tail);
+        return put(room, b"MSG ", message, sid, message.tail);
     }
     if headers {
-        return put(out, b"HMSG ", message, sid, message.tail);
+        return put(room, b"HMSG ", message, sid, message.tail);
     }
     let size = Decimal::new(message.size_for(false) as u64);
-    put(out, b"MSG ", message, sid, size.as_bytes());
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(&message.body()[message.header..]);
+    let at = put(room, b"MSG ", message, sid, size.as_bytes());
+    let mut cursor = Cursor::new(&mut room[at..]);
+    cursor.put(b"\r\n");
+    cursor.put(&message.body()[message.header..]);
+    at + cursor.at()
 }
 
 #[inline]
-fn put(out: &mut Vec<u8>, verb: &[u8], message: &Message<'_>, sid: &[u8], tail: &[u8]) {
-    let reply = message.reply;
-    let reply_bytes = if reply.is_empty() { 0 } else { reply.len() + 1 };
-    let head = verb.len() + message.subject.len() + 1 + sid.len() + 1 + reply_bytes;
-    out.reserve(head + tail.len());
-    let at = out.len();
-    out.resize(at + head, 0);
-    let mut cursor = Cursor::new(&mut out[at..]);
+fn put(room: &mut [u8], verb: &[u8], message: &Message<'_>, sid: &[u8], tail: &[u8]) -> usize {
+    let mut cursor = Cursor::new(room);
     cursor.put(verb);
     cursor.put(message.subject);
     cursor.byte(b' ');
     cursor.put(sid);
     cursor.byte(b' ');
-    if !reply.is_empty() {
-        cursor.put(reply);
+    if !message.reply.is_empty() {
+        cursor.put(message.reply);
         cursor.byte(b' ');
     }
-    cursor.finish();
-    out.extend_from_slice(tail);
+    cursor.put(tail);
+    cursor.at()
 }
 
 #[cfg(test)]
@@ -79,7 +84,6 @@ mod tests {
 
     fn encoded(header: usize, sizes: &str, body: &str, reply: &str, headers: bool) -> String {
         let tail = format!("{sizes}\r\n{body}\r\n");
-        let mut out = b"before ".to_vec();
         let value = Message {
             subject: b"foo.bar",
             reply: reply.as_bytes(),
@@ -87,14 +91,16 @@ mod tests {
             tail: tail.as_bytes(),
             sizes_bytes: sizes.len() + 2,
         };
-        message(&mut out, &value, b"42", headers);
-        String::from_utf8(out).expect("the pieces are text")
+        let mut room = vec![0; bytes_max(&value, b"42")];
+        let bytes = message(&mut room, &value, b"42", headers);
+        room.truncate(bytes);
+        String::from_utf8(room).expect("the pieces are text")
     }
 
     #[test]
     fn a_plain_message() {
-        assert_eq!(encoded(0, "2", "hi", "", true), "before MSG foo.bar 42 2\r\nhi\r\n");
-        assert_eq!(encoded(0, "0", "", "r", false), "before MSG foo.bar 42 r 0\r\n\r\n");
+        assert_eq!(encoded(0, "2", "hi", "", true), "MSG foo.bar 42 2\r\nhi\r\n");
+        assert_eq!(encoded(0, "0", "", "r", false), "MSG foo.bar 42 r 0\r\n\r\n");
     }
 
     #[test]
@@ -103,8 +109,8 @@ mod tests {
         let body = format!("{block}hi");
         assert_eq!(
             encoded(12, "12 14", &body, "", true),
-            format!("before HMSG foo.bar 42 12 14\r\n{block}hi\r\n")
+            format!("HMSG foo.bar 42 12 14\r\n{block}hi\r\n")
         );
-        assert_eq!(encoded(12, "12 14", &body, "r", false), "before MSG foo.bar 42 r 2\r\nhi\r\n");
+        assert_eq!(encoded(12, "12 14", &body, "r", false), "MSG foo.bar 42 r 2\r\nhi\r\n");
     }
 }

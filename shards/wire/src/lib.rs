@@ -7,4 +7,4 @@ pub mod encode;
 pub mod parse;
 
 pub use encode::Message;
-pub use parse::{Fault, Operation, PublishLine, Step, step};
+pub use parse::{Fault, Operation, PublishLine, Step, quick_publish, step};

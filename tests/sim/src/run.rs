@@ -52,7 +52,7 @@ pub fn run(seed: u64) -> Result<Outcome, String> {
     let mut simulation = Simulation {
         world,
         clients: Vec::new(),
-        checker: Checker::default(),
+        checker: Checker::new(harsh),
         outcome: Outcome::default(),
         harsh,
         large,
@@ -129,15 +129,20 @@ impl Simulation {
     }
 
     fn publish(&mut self, client: usize) {
-        for _ in 0..=self.random.below(4) {
-            let subject = SUBJECTS[self.random.below(SUBJECTS.len() as u64) as usize];
+        // Bursts on one subject travel as trains.
+        let train = self.random.below(2) == 0;
+        let mut subject = SUBJECTS[self.random.below(SUBJECTS.len() as u64) as usize];
+        for _ in 0..=self.random.below(if train { 12 } else { 4 }) {
+            if !train {
+                subject = SUBJECTS[self.random.below(SUBJECTS.len() as u64) as usize];
+            }
             self.clients[client].published += 1;
             let number = self.clients[client].published;
             let mut body = format!("{client} {number} ");
             if self.large && self.random.below(10) == 0 {
                 body.push_str(&"x".repeat(self.random.below(200_000) as usize));
             }
-            let text = if self.random.below(4) == 0 {
+            let text = if self.random.below(if train { 20 } else { 4 }) == 0 {
                 let total = body.len() + 12;
                 format!("HPUB {subject} r 12 {total}\r\nNATS/1.0\r\n\r\n{body}\r\n")
             } else {

@@ -247,8 +247,24 @@ impl World {
             let bytes = lane.take(lane.len());
             if !bytes.is_empty() {
                 self.moved = true;
-                self.cores[core].shard.accept_frames(CoreId(from as u8), &bytes);
+                self.accept_from(core, from, &bytes);
             }
+        }
+    }
+
+    fn accept_from(&mut self, core: usize, from: usize, bytes: &[u8]) {
+        let mut at = 0;
+        while at < bytes.len() {
+            at += self.cores[core].shard.accept_frames(CoreId(from as u8), &bytes[at..]);
+            self.flush_pressed(core);
+        }
+    }
+
+    fn flush_pressed(&mut self, core: usize) {
+        let mut pressed = Vec::new();
+        self.cores[core].shard.take_pressed(&mut pressed);
+        for slot in pressed {
+            self.flush(core, slot);
         }
     }
 
@@ -296,11 +312,7 @@ impl World {
             }
             self.send_lanes(core);
             if self.cores[core].shard.is_pressed() {
-                let mut pressed = Vec::new();
-                self.cores[core].shard.take_pressed(&mut pressed);
-                for slot in pressed {
-                    self.flush(core, slot);
-                }
+                self.flush_pressed(core);
             }
         }
     }

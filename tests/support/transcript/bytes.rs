@@ -63,10 +63,7 @@ impl Pattern {
         if parts.contains(&Part::Cut) {
             return Err(String::from("a cut has no meaning in an expectation"));
         }
-        Ok(Self {
-            parts,
-            text: text.to_owned(),
-        })
+        Ok(Self { parts, text: text.to_owned() })
     }
 
     /// As it was written.
@@ -123,19 +120,11 @@ pub(crate) fn show(bytes: &[u8]) -> String {
         return escape(bytes);
     }
     let (head, tail) = (&bytes[..ENDS_BYTES], &bytes[bytes.len() - ENDS_BYTES..]);
-    format!(
-        "{} … {} bytes in all … {}",
-        escape(head),
-        bytes.len(),
-        escape(tail)
-    )
+    format!("{} … {} bytes in all … {}", escape(head), bytes.len(), escape(tail))
 }
 
 fn escape(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .map(|byte| byte.escape_ascii().to_string())
-        .collect()
+    bytes.iter().map(|byte| byte.escape_ascii().to_string()).collect()
 }
 
 fn parse(text: &str, wild: bool) -> Result<Vec<Part>, String> {
@@ -165,9 +154,7 @@ fn push(parts: &mut Vec<Part>, bytes: &[u8]) {
 }
 
 fn parse_wild<'a>(text: &'a str, parts: &mut Vec<Part>) -> Result<&'a str, String> {
-    let (name, after) = text
-        .split_once('>')
-        .ok_or("a '<' without its '>'; write \\<")?;
+    let (name, after) = text.split_once('>').ok_or("a '<' without its '>'; write \\<")?;
     let wild = match name {
         "int" => Wild::Int,
         "line" => Wild::Line,
@@ -260,16 +247,10 @@ mod tests {
         assert_eq!(pattern(r"PONG\r\n").fit(b"PONG\r\nrest"), Fit::Whole(6));
         assert_eq!(pattern(r"PONG\r\n").fit(b"PON"), Fit::More);
         assert_eq!(pattern(r"PONG\r\n").fit(b"PING"), Fit::Never);
-        assert_eq!(
-            pattern(r"MSG a <int> 2\r\n").fit(b"MSG a 17 2\r\n"),
-            Fit::Whole(12)
-        );
+        assert_eq!(pattern(r"MSG a <int> 2\r\n").fit(b"MSG a 17 2\r\n"), Fit::Whole(12));
         assert_eq!(pattern(r"MSG a <int>").fit(b"MSG a 17"), Fit::More);
         assert_eq!(pattern(r"MSG a <int> ").fit(b"MSG a b "), Fit::Never);
-        assert_eq!(
-            pattern(r"-ERR <line>\r\n").fit(b"-ERR 'x y'\r\n"),
-            Fit::Whole(12)
-        );
+        assert_eq!(pattern(r"-ERR <line>\r\n").fit(b"-ERR 'x y'\r\n"), Fit::Whole(12));
         assert!(Pattern::decode("<nothing>").is_err());
     }
 

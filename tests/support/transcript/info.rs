@@ -11,12 +11,8 @@ pub(crate) fn take_info(buffer: &[u8]) -> Result<Option<(Fields, usize)>, String
         return Ok(None);
     };
     let line = std::str::from_utf8(&buffer[..=end]).map_err(|e| format!("INFO: {e}"))?;
-    let json = line
-        .strip_prefix("INFO ")
-        .ok_or_else(|| format!("no INFO but {line:?}"))?;
-    let json = json
-        .strip_suffix(" \r\n")
-        .ok_or("INFO must end in one space and CRLF")?;
+    let json = line.strip_prefix("INFO ").ok_or_else(|| format!("no INFO but {line:?}"))?;
+    let json = json.strip_suffix(" \r\n").ok_or("INFO must end in one space and CRLF")?;
     let fields: Fields =
         serde_json::from_str(json).map_err(|e| format!("INFO is not an object: {e}"))?;
     Ok(Some((fields, end + 1)))
@@ -42,9 +38,7 @@ fn check_others(info: &Fields, expected: &Fields) -> Result<(), String> {
 }
 
 fn check_field(name: &str, have: Option<&Value>, want: &Value) -> Result<(), String> {
-    let matcher = want
-        .as_str()
-        .and_then(|text| text.strip_prefix('<')?.strip_suffix('>'));
+    let matcher = want.as_str().and_then(|text| text.strip_prefix('<')?.strip_suffix('>'));
     let fits = match (matcher, have) {
         (Some("absent"), have) => have.is_none(),
         (Some("int"), Some(have)) => have.is_u64(),
@@ -54,11 +48,7 @@ fn check_field(name: &str, have: Option<&Value>, want: &Value) -> Result<(), Str
         (Some(_), _) => false,
         (None, have) => have == Some(want),
     };
-    if fits {
-        Ok(())
-    } else {
-        Err(format!("INFO field {name:?} is {have:?}, expected {want}"))
-    }
+    if fits { Ok(()) } else { Err(format!("INFO field {name:?} is {have:?}, expected {want}")) }
 }
 
 /// `<starts N>`, `<length 56>`, both joined by ` and `.
@@ -77,9 +67,7 @@ mod tests {
     use super::{Fields, check_info, take_info};
 
     fn fields(value: Value) -> Fields {
-        let Value::Object(fields) = value else {
-            unreachable!("tests write objects")
-        };
+        let Value::Object(fields) = value else { unreachable!("tests write objects") };
         fields
     }
 

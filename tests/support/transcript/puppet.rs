@@ -19,13 +19,7 @@ struct Puppet {
 
 impl Puppet {
     fn new(cues: &'static [(&'static str, &'static str)], close: &'static str) -> Self {
-        Self {
-            cues,
-            close,
-            input: Vec::new(),
-            output: Vec::new(),
-            fed: 0,
-        }
+        Self { cues, close, input: Vec::new(), output: Vec::new(), fed: 0 }
     }
 
     fn ends_with(&self, text: &str) -> bool {
@@ -52,8 +46,7 @@ impl Backend for Puppet {
     fn disconnect(&mut self, _connection: ConnectionKey) {}
 
     fn advance(&mut self, by: Duration) {
-        self.output
-            .extend_from_slice(format!("{}", by.as_millis()).as_bytes());
+        self.output.extend_from_slice(format!("{}", by.as_millis()).as_bytes());
     }
 
     fn take_output(&mut self, _connection: ConnectionKey) -> Vec<u8> {
@@ -92,45 +85,24 @@ fn plays(steps: &str) -> bool {
 #[test]
 fn right_answers_pass() {
     assert!(plays("a open\na > PING\\r\\n\na < PONG\\r\\n"));
-    assert!(plays(
-        "a ready\na > hi\\r\\n\na < MSG a <int> 2\\r\\nhi\\r\\n\na quiet"
-    ));
+    assert!(plays("a ready\na > hi\\r\\n\na < MSG a <int> 2\\r\\nhi\\r\\n\na quiet"));
     assert!(plays("a ready\na > BYE\\r\\n\na closed"));
-    assert!(plays(
-        "a ready\na > hi\\r\\nhi\\r\\n\na unordered\n  *2 MSG a 1 2\\r\\nhi\\r\\n"
-    ));
+    assert!(plays("a ready\na > hi\\r\\nhi\\r\\n\na unordered\n  *2 MSG a 1 2\\r\\nhi\\r\\n"));
     assert!(plays("a ready\nadvance 2s\na < 2000"));
     assert!(plays("a open {\"proto\":\"<int>\"}"));
     assert!(plays("a dial\na info"));
-    assert!(plays(
-        "a ready\na > hi\\r\\nBYE\\r\\n\na closed after anything"
-    ));
+    assert!(plays("a ready\na > hi\\r\\nBYE\\r\\n\na closed after anything"));
 }
 
 #[test]
 fn wrong_answers_fail() {
-    assert!(
-        !plays("a open\na > PING\\r\\n\na < PANG\\r\\n"),
-        "another answer"
-    );
+    assert!(!plays("a open\na > PING\\r\\n\na < PANG\\r\\n"), "another answer");
     assert!(!plays("a open\na < PONG\\r\\n"), "no answer");
-    assert!(
-        !plays("a ready\na > hi\\r\\n\na quiet"),
-        "an answer where none is due"
-    );
-    assert!(
-        !plays("a ready\na > hi\\r\\n"),
-        "an answer left over at the end"
-    );
-    assert!(
-        !plays("a ready\na > hi\\r\\nBYE\\r\\n\na closed"),
-        "an answer ahead of the close"
-    );
+    assert!(!plays("a ready\na > hi\\r\\n\na quiet"), "an answer where none is due");
+    assert!(!plays("a ready\na > hi\\r\\n"), "an answer left over at the end");
+    assert!(!plays("a ready\na > hi\\r\\nBYE\\r\\n\na closed"), "an answer ahead of the close");
     assert!(!plays("a ready\na closed"), "no close");
-    assert!(
-        !plays("a ready\na > BYE\\r\\n\na < PONG\\r\\n"),
-        "a close instead of an answer"
-    );
+    assert!(!plays("a ready\na > BYE\\r\\n\na < PONG\\r\\n"), "a close instead of an answer");
     assert!(!plays("a open {\"proto\":2}"), "another INFO");
     assert!(
         !plays("a ready\na > hi\\r\\n\na unordered\n  *2 MSG a 1 2\\r\\nhi\\r\\n"),

@@ -36,9 +36,7 @@ pub(crate) fn replay(
         sentinels: 0,
     };
     for Step { line, action } in &transcript.steps {
-        replay
-            .act(action)
-            .map_err(|e| format!("line {line}: {e}"))?;
+        replay.act(action).map_err(|e| format!("line {line}: {e}"))?;
     }
     replay.finish().map_err(|e| format!("at the end: {e}"))
 }
@@ -104,12 +102,7 @@ impl Replay<'_> {
 
     fn dial(&mut self, name: &str) -> Result<(), String> {
         let key = self.backend.connect()?;
-        let client = Client {
-            key,
-            buffer: Vec::new(),
-            opened: Instant::now(),
-            done: false,
-        };
+        let client = Client { key, buffer: Vec::new(), opened: Instant::now(), done: false };
         match self.clients.insert(name.to_owned(), client) {
             Some(_) => Err(format!("{name} is already connected")),
             None => Ok(()),
@@ -128,20 +121,14 @@ impl Replay<'_> {
         connect.insert(String::from("pedantic"), false.into());
         connect.extend(fields.clone());
         let verbose = connect["verbose"] == true;
-        let informed = connect
-            .get("protocol")
-            .is_some_and(|protocol| protocol == 1);
+        let informed = connect.get("protocol").is_some_and(|protocol| protocol == 1);
         let json = serde_json::Value::Object(connect);
         self.send(name, &[format!("CONNECT {json}\r\nPING\r\n").into_bytes()])?;
         if verbose {
             self.expect_bytes(name, r"+OK\r\n")?;
         }
         self.expect_bytes(name, r"PONG\r\n")?;
-        if informed {
-            self.info(name, &Fields::new())
-        } else {
-            Ok(())
-        }
+        if informed { self.info(name, &Fields::new()) } else { Ok(()) }
     }
 
     fn send(&mut self, name: &str, pieces: &[Vec<u8>]) -> Result<(), String> {
@@ -202,11 +189,7 @@ impl Replay<'_> {
             if moved || missing.is_empty() {
                 continue;
             }
-            let text = missing
-                .iter()
-                .map(|item| item.text())
-                .collect::<Vec<_>>()
-                .join(" | ");
+            let text = missing.iter().map(|item| item.text()).collect::<Vec<_>>().join(" | ");
             self.receive_any(names, deadline, &text)?;
         }
         Ok(())
@@ -245,19 +228,10 @@ impl Replay<'_> {
     fn quiet_after(&mut self, name: &str, publisher: &str) -> Result<(), String> {
         let number = self.sentinels;
         self.sentinels += 1;
-        self.send(
-            name,
-            &[format!("SUB _quiet.{number} quiet{number}\r\nPING\r\n").into_bytes()],
-        )?;
+        self.send(name, &[format!("SUB _quiet.{number} quiet{number}\r\nPING\r\n").into_bytes()])?;
         self.expect_bytes(name, r"PONG\r\n")?;
-        self.send(
-            publisher,
-            &[format!("PUB _quiet.{number} 0\r\n\r\n").into_bytes()],
-        )?;
-        self.expect_bytes(
-            name,
-            &format!(r"MSG _quiet.{number} quiet{number} 0\r\n\r\n"),
-        )?;
+        self.send(publisher, &[format!("PUB _quiet.{number} 0\r\n\r\n").into_bytes()])?;
+        self.expect_bytes(name, &format!(r"MSG _quiet.{number} quiet{number} 0\r\n\r\n"))?;
         self.send(name, &[format!("UNSUB quiet{number}\r\n").into_bytes()])?;
         self.quiet(name)
     }
@@ -298,20 +272,13 @@ impl Replay<'_> {
     }
 
     fn client(&mut self, name: &str) -> Result<&mut Client, String> {
-        self.clients
-            .get_mut(name)
-            .ok_or_else(|| format!("{name} is not connected"))
+        self.clients.get_mut(name).ok_or_else(|| format!("{name} is not connected"))
     }
 
     fn deadline(&mut self) -> Instant {
         let advanced = std::mem::take(&mut self.advanced);
         let patience = self.backend.patience();
-        Instant::now()
-            + if patience.is_zero() {
-                patience
-            } else {
-                patience + advanced
-            }
+        Instant::now() + if patience.is_zero() { patience } else { patience + advanced }
     }
 
     /// Moves arrived bytes into the buffer; whether there were any.
@@ -344,15 +311,9 @@ impl Replay<'_> {
                 open |= !self.backend.is_closed(key);
             }
             if late || !open {
-                let why = if open {
-                    "nothing more arrived"
-                } else {
-                    "the broker closed"
-                };
-                let parts: Vec<String> = names
-                    .iter()
-                    .map(|name| self.mismatch(name, wanted))
-                    .collect();
+                let why = if open { "nothing more arrived" } else { "the broker closed" };
+                let parts: Vec<String> =
+                    names.iter().map(|name| self.mismatch(name, wanted)).collect();
                 return Err(format!("{why}; {}", parts.join("; ")));
             }
         }
@@ -388,11 +349,7 @@ impl Replay<'_> {
     }
 
     fn mismatch(&self, name: &str, wanted: &str) -> String {
-        let have = self
-            .clients
-            .get(name)
-            .map(|client| show(&client.buffer))
-            .unwrap_or_default();
+        let have = self.clients.get(name).map(|client| show(&client.buffer)).unwrap_or_default();
         format!("{name} expected `{wanted}`, has `{have}`")
     }
 }
@@ -404,8 +361,5 @@ fn cuts(input: &[u8]) -> Vec<&[u8]> {
     }
     let (head, rest) = input.split_at(CUT_ENDS_BYTES);
     let (middle, tail) = rest.split_at(rest.len() - CUT_ENDS_BYTES);
-    head.chunks(1)
-        .chain([middle])
-        .chain(tail.chunks(1))
-        .collect()
+    head.chunks(1).chain([middle]).chain(tail.chunks(1)).collect()
 }

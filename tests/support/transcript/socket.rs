@@ -29,10 +29,7 @@ struct Connection {
 impl Sockets {
     /// Wraps a running broker.
     pub(crate) fn new(process: Process) -> Self {
-        Self {
-            process,
-            connections: Vec::new(),
-        }
+        Self { process, connections: Vec::new() }
     }
 
     fn at(&mut self, key: ConnectionKey) -> &mut Connection {
@@ -42,12 +39,7 @@ impl Sockets {
     /// Waits until the receive queue of the broker's end is empty, as the kernel counts it.
     fn wait_until_taken(&mut self, key: ConnectionKey) {
         let broker = self.process.address().port();
-        let Ok(client) = self
-            .at(key)
-            .stream
-            .local_addr()
-            .map(|address| address.port())
-        else {
+        let Ok(client) = self.at(key).stream.local_addr().map(|address| address.port()) else {
             return;
         };
         let deadline = Instant::now() + TAKE_PATIENCE;
@@ -64,16 +56,9 @@ impl Backend for Sockets {
     fn connect(&mut self) -> Result<ConnectionKey, String> {
         let stream = TcpStream::connect(self.process.address()).map_err(|e| e.to_string())?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
-        stream
-            .set_read_timeout(Some(LOOK))
-            .map_err(|e| e.to_string())?;
-        stream
-            .set_write_timeout(Some(PATIENCE))
-            .map_err(|e| e.to_string())?;
-        self.connections.push(Connection {
-            stream,
-            closed: false,
-        });
+        stream.set_read_timeout(Some(LOOK)).map_err(|e| e.to_string())?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(|e| e.to_string())?;
+        self.connections.push(Connection { stream, closed: false });
         Ok(ConnectionKey(self.connections.len() as u64 - 1))
     }
 
@@ -116,11 +101,7 @@ impl Backend for Sockets {
     }
 
     fn signal(&mut self, name: &str) -> Result<(), String> {
-        if self.process.signal(name) {
-            Ok(())
-        } else {
-            Err(format!("cannot send {name}"))
-        }
+        if self.process.signal(name) { Ok(()) } else { Err(format!("cannot send {name}")) }
     }
 
     fn wait_for_log(&mut self, text: &str) -> Result<(), String> {
@@ -129,10 +110,7 @@ impl Backend for Sockets {
 }
 
 fn is_idle(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-    )
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 /// The receive queue of the broker's socket for this client port, from the kernel's table.
@@ -142,20 +120,14 @@ fn unread_bytes(broker: u16, client: u16) -> Option<u64> {
     const QUEUES: usize = 4;
     let (broker, client) = (format!(":{broker:04X}"), format!(":{client:04X}"));
     // A listener on every address has the sockets it accepts in the second table.
-    ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .find_map(|table| {
-            let table = fs::read_to_string(table).ok()?;
-            table.lines().find_map(|line| {
-                let fields: Vec<&str> = line.split_whitespace().take(QUEUES + 1).collect();
-                let ours =
-                    fields.get(LOCAL)?.ends_with(&broker) && fields.get(REMOTE)?.ends_with(&client);
-                let unread = fields.get(QUEUES)?.split_once(':')?.1;
-                if ours {
-                    u64::from_str_radix(unread, 16).ok()
-                } else {
-                    None
-                }
-            })
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| {
+        let table = fs::read_to_string(table).ok()?;
+        table.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().take(QUEUES + 1).collect();
+            let ours =
+                fields.get(LOCAL)?.ends_with(&broker) && fields.get(REMOTE)?.ends_with(&client);
+            let unread = fields.get(QUEUES)?.split_once(':')?.1;
+            if ours { u64::from_str_radix(unread, 16).ok() } else { None }
         })
+    })
 }
