@@ -361,10 +361,10 @@ fn publish(input: &[u8], from: usize, with_header: bool, limit: usize) -> Step<'
             }
         };
         if end > start {
-            if count == spans.len() {
-                return Step::Fault(Fault::Arguments);
+            // One too many is a fault, but only once the line is known not to be too long.
+            if let Some(span) = spans.get_mut(count) {
+                *span = (start, end);
             }
-            spans[count] = (start, end);
             count += 1;
         }
         at += 1;
@@ -373,7 +373,10 @@ fn publish(input: &[u8], from: usize, with_header: bool, limit: usize) -> Step<'
             if end - argument > limit {
                 return Step::Fault(Fault::ControlLine);
             }
-            return publish_line(input, &spans[..count], at, with_header);
+            return match spans.get(..count) {
+                Some(spans) => publish_line(input, spans, at, with_header),
+                None => Step::Fault(Fault::Arguments),
+            };
         }
     }
 }
@@ -540,6 +543,8 @@ mod tests {
         assert_eq!(step(&long, LIMIT), Step::Fault(Fault::ControlLine));
         let long = [b"PUB ", &[b'a'; 70][..], b" 1\r\n"].concat();
         assert_eq!(step(&long, LIMIT), Step::Fault(Fault::ControlLine));
+        let many = [b"PUB a b c d e ", &[b'a'; 70][..], b" 1\r\n"].concat();
+        assert_eq!(step(&many, LIMIT), Step::Fault(Fault::ControlLine));
         let fits = [b"SUB ", &[b'a'; 62][..], b" 1\r\n"].concat();
         assert!(matches!(step(&fits, LIMIT), Step::Operation(..)));
     }

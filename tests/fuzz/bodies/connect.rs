@@ -1,0 +1,41 @@
+//! CONNECT and INFO: any JSON is read or refused, and nobody comes in without the secret.
+
+use session::handshake::{self, Identity, Refusal};
+use session::{Auth, Config, Options};
+
+const SECRET: &str = "s3cr3t";
+
+/// Runs one input.
+pub(crate) fn run(data: &[u8]) {
+    let (mut options, mut identity) = (Options::default(), Identity::default());
+    let read = handshake::read(data, &mut options, &mut identity);
+    assert!(matches!(read, Ok(()) | Err(Refusal::Malformed)));
+    let is_info = handshake::is_info(data);
+    if is_info {
+        assert!(serde_json_accepts(data), "an INFO is JSON");
+    }
+    let _ = identity.label();
+    if read.is_err() {
+        return;
+    }
+    let token = Config { auth: Auth::Token(SECRET.into()), ..Config::default() };
+    let admitted = handshake::admit(&options, &identity, &token);
+    // The secret may be written with escapes, so this looks at what was read.
+    if admitted.is_ok() {
+        let text = String::from_utf8_lossy(data).to_lowercase();
+        assert!(text.contains("token") || text.contains('\\'), "who comes in has named a token");
+        assert!((0..=1).contains(&options.protocol));
+        assert!(!options.no_responders || options.headers);
+    }
+    // Read again over itself, nothing changes.
+    let before = options;
+    assert_eq!(handshake::read(data, &mut options, &mut identity), Ok(()));
+    assert_eq!(options, before);
+}
+
+/// Braces at both ends, or null: enough to know that nothing else is taken for an INFO.
+fn serde_json_accepts(data: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(data);
+    let text = text.trim();
+    text == "null" || (text.starts_with('{') && text.ends_with('}'))
+}
