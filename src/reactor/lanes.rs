@@ -8,10 +8,6 @@ use mesh::{Bell, Receiver, Sender};
 use nix::sys::eventfd::EventFd;
 use shard::Shard;
 
-/// Bytes of a lane that are accepted before what they led to may be written to sockets: as many as
-/// one receive brings in.
-const PIECE_BYTES: usize = 64 * 1024;
-
 /// What is needed to wake a core.
 #[derive(Clone)]
 pub(crate) struct Waker {
@@ -57,17 +53,14 @@ impl Lanes {
         }
     }
 
-    /// Hands the next piece to the shard of what the lanes held at the last look. False if there is
-    /// none.
+    /// Hands the shard of what the lanes held at the last look as much as it takes before something
+    /// has to be written. False if there is nothing left.
     pub(crate) fn accept_piece(&mut self, shard: &mut Shard) -> bool {
         let Some(end) = self.ends.iter_mut().find(|end| !end.from.is_empty()) else {
             return false;
         };
-        let bytes = end.from.readable();
-        let bytes = &bytes[..bytes.len().min(PIECE_BYTES)];
-        shard.accept_frames(end.core, bytes);
-        let count = bytes.len();
-        end.from.consume(count);
+        let taken = shard.accept_frames(end.core, end.from.readable());
+        end.from.consume(taken);
         true
     }
 

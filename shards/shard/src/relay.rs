@@ -7,11 +7,14 @@ use crate::shard::Shard;
 use crate::train::Train;
 
 impl Shard {
-    /// Bytes came over the lane from another core, in order; frames may be cut anywhere.
-    pub fn accept_frames(&mut self, from: CoreId, mut bytes: &[u8]) {
+    /// Bytes came over the lane from another core, in order; frames may be cut anywhere. Returns how
+    /// many were taken. If fewer than there are, the caller writes what [`Shard::take_pressed`] names
+    /// and hands the others in again.
+    pub fn accept_frames(&mut self, from: CoreId, mut bytes: &[u8]) -> usize {
+        let offered = bytes.len();
         assert_ne!(from, self.core, "a core has no lane to itself");
         let mut arriving = std::mem::take(&mut self.outboxes.get_mut(from).arriving);
-        while !arriving.is_empty() && !bytes.is_empty() {
+        while !arriving.is_empty() && !bytes.is_empty() && !self.wires.pressed {
             let wanted = frame::length(&arriving).unwrap_or(arriving.len() + 1);
             let count = (wanted - arriving.len()).min(bytes.len());
             arriving.extend_from_slice(&bytes[..count]);
@@ -21,17 +24,22 @@ impl Shard {
                 arriving.clear();
             }
         }
-        while let Some(length) = frame::length(bytes)
+        while !self.wires.pressed
+            && let Some(length) = frame::length(bytes)
             && length <= bytes.len()
         {
             let (whole, rest) = bytes.split_at(length);
             self.accept_frame(from, whole);
             bytes = rest;
         }
-        arriving.extend_from_slice(bytes);
+        if !self.wires.pressed {
+            arriving.extend_from_slice(bytes);
+            bytes = &[];
+        }
         arriving.shrink_to(base::limits::POOLED_BUFFER_BYTES_MAX);
         self.outboxes.get_mut(from).arriving = arriving;
         self.settle();
+        offered - bytes.len()
     }
 
     fn accept_frame(&mut self, from: CoreId, bytes: &[u8]) {

@@ -255,8 +255,29 @@ impl World {
             let bytes = lane.take(lane.len());
             if !bytes.is_empty() {
                 self.moved = true;
-                self.cores[core].shard.accept_frames(CoreId(from as u8), &bytes);
+                self.accept(core, CoreId(from as u8), &bytes);
             }
+        }
+    }
+
+    fn accept(&mut self, core: usize, from: CoreId, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let taken = self.cores[core].shard.accept_frames(from, bytes);
+            bytes = &bytes[taken..];
+            self.flush_pressed(core);
+        }
+    }
+
+    /// The reactor's function of the same name.
+    fn flush_pressed(&mut self, core: usize) {
+        self.send_lanes(core);
+        if !self.cores[core].shard.is_pressed() {
+            return;
+        }
+        let mut pressed = Vec::new();
+        self.cores[core].shard.take_pressed(&mut pressed);
+        for slot in pressed {
+            self.flush(core, slot);
         }
     }
 
@@ -302,14 +323,7 @@ impl World {
             if taken > 0 && bytes.is_empty() && !self.cores[core].shard.is_pressed() {
                 return;
             }
-            self.send_lanes(core);
-            if self.cores[core].shard.is_pressed() {
-                let mut pressed = Vec::new();
-                self.cores[core].shard.take_pressed(&mut pressed);
-                for slot in pressed {
-                    self.flush(core, slot);
-                }
-            }
+            self.flush_pressed(core);
         }
     }
 
