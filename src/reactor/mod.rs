@@ -159,7 +159,8 @@ impl Desk {
         }
     }
 
-    /// Moves frames to the lanes, and writes in the middle of the turn where much has come together.
+    /// Moves frames to the lanes, and writes in the middle of the turn where much has come
+    /// together.
     fn flush_pressed(&mut self) {
         self.lanes.send(&mut self.shard);
         if !self.shard.is_pressed() {

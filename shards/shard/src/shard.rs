@@ -183,8 +183,8 @@ impl Shard {
         }
     }
 
-    /// Has a connection come to its end since the last turn ended? Then another turn is needed, even
-    /// if there is no input.
+    /// Has a connection come to its end since the last turn ended? Then another turn is needed,
+    /// even if there is no input.
     pub fn has_unsettled(&self) -> bool {
         !self.wires.ended.is_empty() || !self.effects.close.is_empty()
     }
