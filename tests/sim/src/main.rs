@@ -3,6 +3,7 @@
 //! Runs one seed, or many until the number or the time is used up. The seed of a failure is printed
 //! first and repeats it.
 
+use std::cell::Cell;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,9 @@ fn main() -> ExitCode {
         let at = arguments.iter().position(|word| word == name)?;
         arguments.get(at + 1)?.parse::<u64>().ok()
     };
+    name_seed_on_panic();
     if let Some(seed) = value("--seed") {
+        RUNNING.set(Some(seed));
         return verdict(seed, sim::run(seed));
     }
     let first = value("--from").unwrap_or_else(seed_from_clock);
@@ -24,8 +27,7 @@ fn main() -> ExitCode {
     let mut done = 0;
     while done < seeds && started.elapsed() < limit {
         let seed = first.wrapping_add(done);
-        // Named before it runs, so that a panic can be repeated as well.
-        let guard = Announce(seed);
+        RUNNING.set(Some(seed));
         match sim::run(seed) {
             Ok(outcome) => {
                 total.published += outcome.published;
@@ -34,22 +36,26 @@ fn main() -> ExitCode {
             }
             failure => return verdict(seed, failure),
         }
-        std::mem::forget(guard);
         done += 1;
     }
     println!("{done} seeds in {:.1} s: {total:?}", started.elapsed().as_secs_f64());
     ExitCode::SUCCESS
 }
 
-/// Says which seed it was when a run panics.
-struct Announce(u64);
+thread_local! {
+    /// The seed that runs, so that a panic can be repeated as well.
+    static RUNNING: Cell<Option<u64>> = const { Cell::new(None) };
+}
 
-impl Drop for Announce {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the seed was {}: cargo run -p sim -- --seed {}", self.0, self.0);
+/// Says which seed it was when a run panics. A hook, since a release build does not unwind.
+fn name_seed_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        if let Some(seed) = RUNNING.get() {
+            eprintln!("the seed was {seed}: cargo run -p sim -- --seed {seed}");
         }
-    }
+    }));
 }
 
 fn verdict(seed: u64, result: Result<sim::Outcome, String>) -> ExitCode {
