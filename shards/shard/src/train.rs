@@ -213,7 +213,8 @@ pub(crate) fn message_of<'a>(subject: &'a [u8], tail: &'a [u8]) -> Message<'a> {
 
 /// Finds the messages at the start of `input` that begin with `prefix` and are whole, up to a
 /// number of bytes as written to a subscriber. Returns their bytes, and the bytes of their
-/// payloads.nline]
+/// payloads.
+#[inline]
 fn couple(
     input: &[u8],
     prefix: &[u8],
