@@ -2,12 +2,13 @@
 
 use base::{CoreId, Slot};
 use smallvec::SmallVec;
-use subjects::{Leaf, Route, SubId};
+use subjects::{Leaf, Route, SubId, Subscriptions};
 use wire::{Message, PublishLine};
 
 use crate::effects::Level;
 use crate::frame::{self, Relayed};
 use crate::shard::Shard;
+use crate::wires::Wires;
 
 /// Lists that live from message to message so that none is allocated.
 #[derive(Debug, Default)]
@@ -18,6 +19,26 @@ pub(crate) struct Scratch {
     tail: Vec<u8>,
     /// Where the messages of a train from another core stand.
     pub(crate) tails: crate::train::Tails,
+}
+
+impl Scratch {
+    /// Delivers to the chosen member of a queue group. One that has come to its end is taken off
+    /// the list before the next message, so it is never chosen again.
+    fn deliver(
+        &mut self,
+        wires: &mut Wires,
+        subscriptions: &mut Subscriptions,
+        id: SubId,
+        message: &Message<'_>,
+    ) {
+        let (slot, sid) = (subscriptions.get(id).connection(), subscriptions.get(id).sid);
+        let (may, ends) = subscriptions.count_delivery(id);
+        assert!(may, "a subscription that has ended is in no list");
+        if ends {
+            self.ended.push((slot, id));
+        }
+        wires.deliver(slot, message, sid, &subscriptions.sids);
+    }
 }
 
 /// A queue group's member was chosen on another core.
@@ -218,13 +239,7 @@ impl Shard {
                 match picked {
                     Some(Member::Local(id)) => {
                         delivered = true;
-                        let slot = subscriptions.get(id).connection();
-                        let (_, ends) = subscriptions.count_delivery(id);
-                        if ends {
-                            self.scratch.ended.push((slot, id));
-                        }
-                        let sid = subscriptions.get(id).sid;
-                        self.wires.deliver(slot, message, sid, &subscriptions.sids);
+                        self.scratch.deliver(&mut self.wires, subscriptions, id, message);
                     }
                     Some(Member::Remote(core)) => {
                         delivered = true;
@@ -266,13 +281,7 @@ impl Shard {
             };
             match choice.pick_local(&mut self.random, can_take) {
                 Some(id) => {
-                    let slot = subscriptions.get(id).connection();
-                    let (_, ends) = subscriptions.count_delivery(id);
-                    if ends {
-                        self.scratch.ended.push((slot, id));
-                    }
-                    let sid = subscriptions.get(id).sid;
-                    self.wires.deliver(slot, message, sid, &subscriptions.sids);
+                    self.scratch.deliver(&mut self.wires, subscriptions, id, message);
                 }
                 None if hops < base::limits::QUEUE_HOPS_MAX => {
                     if let Some(core) = choice.pick_remote(&mut self.random) {
