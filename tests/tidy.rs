@@ -2,7 +2,7 @@
 //! in the sources at all.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cargo_metadata::{CargoOpt, MetadataCommand, PackageName};
 
@@ -325,4 +325,69 @@ fn nothing_names_the_machine_it_was_made_on() {
         }
     }
     assert_none("nothing names the machine it was made on", &complaints);
+}
+
+/// Stops of the tour: `` `path` → `function` ``.
+fn stops(text: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    for (at, arrow) in text.match_indices("` → `") {
+        let path = text[..at].rsplit('`').next().expect("a split has a last part");
+        let after = &text[at + arrow.len()..];
+        let function = after.split('`').next().expect("a split has a first part");
+        found.push((path, function));
+    }
+    found
+}
+
+#[test]
+fn the_tour_leads_past_what_is_there() {
+    let tour = root().join("docs/TOUR.md");
+    let text = fs::read_to_string(&tour).expect("docs/TOUR.md is there");
+    let stops = stops(&text);
+    assert!(stops.len() >= 10, "a tour has its stops: {}", stops.len());
+    let mut complaints = Vec::new();
+    for (path, function) in stops {
+        let file: PathBuf = root().join(path);
+        let Ok(code) = fs::read_to_string(&file) else {
+            complaints.push(format!("{path} is gone"));
+            continue;
+        };
+        let name = function.rsplit("::").next().expect("a split has a last part");
+        if !functions(&code).iter().any(|(found, _)| *found == name) {
+            complaints.push(format!("{path} has no fn {name}"));
+        }
+    }
+    assert_none("the tour leads past what is there", &complaints);
+}
+
+#[test]
+fn documents_lead_to_files_that_exist() {
+    let mut complaints = Vec::new();
+    for source in sources().iter().filter(|source| source.path.ends_with(".md")) {
+        let folder = root().join(&source.path);
+        let folder = folder.parent().expect("a file stands in a folder");
+        for (number, line) in source.lines() {
+            for (at, _) in line.match_indices("](") {
+                let target = line[at + 2..].split([')', '#']).next().unwrap_or_default();
+                let is_file = !target.is_empty() && !target.contains("://");
+                if is_file && !folder.join(target).exists() {
+                    complaints.push(format!("{}:{number}: {target}", source.path));
+                }
+            }
+        }
+    }
+    for source in sources().iter().filter(|source| source.is_rust()) {
+        for (number, line) in source.lines() {
+            for (at, _) in line.match_indices("docs/") {
+                let target = &line[at..];
+                let is_name = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+                let end = target.find(|c| !is_name(c)).unwrap_or(target.len());
+                let target = target[..end].trim_end_matches('.');
+                if target.ends_with(".md") && !root().join(target).exists() {
+                    complaints.push(format!("{}:{number}: {target}", source.path));
+                }
+            }
+        }
+    }
+    assert_none("documents lead to files that exist", &complaints);
 }
