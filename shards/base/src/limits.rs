@@ -65,6 +65,9 @@ pub const LANE_BYTES: usize = 512 * 1024;
 /// member meanwhile.
 pub const QUEUE_HOPS_MAX: u8 = 4;
 
+/// Smaller buffers are not worth a place in the pool.
+pub const POOLED_BUFFER_BYTES_MIN: usize = 2048;
+
 /// Outbound buffers up to this size go back to the pool; larger ones to the allocator.
 pub const POOLED_BUFFER_BYTES_MAX: usize = 256 * 1024;
 

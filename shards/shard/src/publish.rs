@@ -2,12 +2,13 @@
 
 use base::{CoreId, Slot};
 use smallvec::SmallVec;
-use subjects::{Leaf, Route, SubId};
+use subjects::{Leaf, QueueGroup, Route, SubId, Subscriptions};
 use wire::{Message, PublishLine};
 
 use crate::effects::Level;
 use crate::frame::{self, Relayed};
 use crate::shard::Shard;
+use crate::wires::Wires;
 
 /// Lists that live from message to message so that none is allocated.
 #[derive(Debug, Default)]
@@ -18,6 +19,26 @@ pub(crate) struct Scratch {
     tail: Vec<u8>,
     /// Where the messages of a train from another core stand.
     pub(crate) tails: crate::train::Tails,
+}
+
+impl Scratch {
+    /// Delivers to the chosen member of a queue group. One that has come to its end is taken off
+    /// the list before the next message, so it is never chosen again.
+    fn deliver(
+        &mut self,
+        wires: &mut Wires,
+        subscriptions: &mut Subscriptions,
+        id: SubId,
+        message: &Message<'_>,
+    ) {
+        let (slot, sid) = (subscriptions.get(id).connection(), subscriptions.get(id).sid);
+        let (may, ends) = subscriptions.count_delivery(id);
+        assert!(may, "a subscription that has ended is in no list");
+        if ends {
+            self.ended.push((slot, id));
+        }
+        wires.deliver(slot, message, sid, &subscriptions.sids);
+    }
 }
 
 /// A queue group's member was chosen on another core.
@@ -207,8 +228,9 @@ impl Shard {
                 if before.any(|leaf| leaf.queues().iter().any(|other| other.name() == name)) {
                     continue;
                 }
-                let own = std::iter::once(leaf).chain(leaves.clone());
-                let mut choice = Choice::of(own, name);
+                let mut groups = Choice::of(leaves.clone(), name).groups;
+                groups.push(group);
+                let mut choice = Choice::from(groups);
                 let picked = choice.pick(&mut self.random, |id| {
                     let slot = subscriptions.get(id).connection();
                     self.wires.get(slot).is_open()
@@ -218,13 +240,7 @@ impl Shard {
                 match picked {
                     Some(Member::Local(id)) => {
                         delivered = true;
-                        let slot = subscriptions.get(id).connection();
-                        let (_, ends) = subscriptions.count_delivery(id);
-                        if ends {
-                            self.scratch.ended.push((slot, id));
-                        }
-                        let sid = subscriptions.get(id).sid;
-                        self.wires.deliver(slot, message, sid, &subscriptions.sids);
+                        self.scratch.deliver(&mut self.wires, subscriptions, id, message);
                     }
                     Some(Member::Remote(core)) => {
                         delivered = true;
@@ -266,13 +282,7 @@ impl Shard {
             };
             match choice.pick_local(&mut self.random, can_take) {
                 Some(id) => {
-                    let slot = subscriptions.get(id).connection();
-                    let (_, ends) = subscriptions.count_delivery(id);
-                    if ends {
-                        self.scratch.ended.push((slot, id));
-                    }
-                    let sid = subscriptions.get(id).sid;
-                    self.wires.deliver(slot, message, sid, &subscriptions.sids);
+                    self.scratch.deliver(&mut self.wires, subscriptions, id, message);
                 }
                 None if hops < base::limits::QUEUE_HOPS_MAX => {
                     if let Some(core) = choice.pick_remote(&mut self.random) {
@@ -347,9 +357,8 @@ fn is_special(message: &Message<'_>) -> bool {
 }
 
 /// The members of one queue group over all patterns that match.
-struct Choice<'a, L> {
-    leaves: L,
-    name: &'a [u8],
+struct Choice<'a> {
+    groups: SmallVec<[&'a QueueGroup; 2]>,
     local: u64,
     remote: u64,
 }
@@ -359,19 +368,18 @@ enum Member {
     Remote(CoreId),
 }
 
-impl<'a, L: Iterator<Item = &'a Leaf> + Clone> Choice<'a, L> {
-    fn of<'n: 'a>(leaves: L, name: &'n [u8]) -> Self {
-        let mut choice = Self { leaves, name, local: 0, remote: 0 };
-        choice.local = choice.groups().map(|group| group.members().len() as u64).sum();
-        let remote = choice.groups().flat_map(subjects::QueueGroup::remote);
-        choice.remote = remote.map(|(_, weight)| u64::from(*weight)).sum();
-        choice
+impl<'a> Choice<'a> {
+    /// The group of a name on each of these patterns.
+    fn of(leaves: impl Iterator<Item = &'a Leaf>, name: &[u8]) -> Self {
+        let named = |leaf: &'a Leaf| leaf.queues().iter().find(|group| group.name() == name);
+        Self::from(leaves.filter_map(named).collect())
     }
 
-    fn groups(&self) -> impl Iterator<Item = &'a subjects::QueueGroup> {
-        let name = self.name;
-        let queues = self.leaves.clone().flat_map(Leaf::queues);
-        queues.filter(move |group| group.name() == name)
+    fn from(groups: SmallVec<[&'a QueueGroup; 2]>) -> Self {
+        let local = groups.iter().map(|group| group.members().len() as u64).sum();
+        let remote = groups.iter().flat_map(|group| group.remote());
+        let remote = remote.map(|(_, weight)| u64::from(*weight)).sum();
+        Self { groups, local, remote }
     }
 
     /// Any member with equal chance; if that is one of this core which cannot take it, the next of
@@ -415,14 +423,14 @@ impl<'a, L: Iterator<Item = &'a Leaf> + Clone> Choice<'a, L> {
     }
 
     fn local_from(&self, start: u64, can_take: impl Fn(SubId) -> bool) -> Option<SubId> {
-        let members = || self.groups().flat_map(|group| group.members().iter().copied());
+        let members = || self.groups.iter().flat_map(|group| group.members().iter().copied());
         let start = start as usize;
         let mut from_start = members().skip(start).chain(members().take(start));
         from_start.find(|id| can_take(*id))
     }
 
     fn remote_at(&self, mut drawn: u64) -> Option<CoreId> {
-        for (core, weight) in self.groups().flat_map(subjects::QueueGroup::remote) {
+        for (core, weight) in self.groups.iter().flat_map(|group| group.remote()) {
             let weight = u64::from(*weight);
             if drawn < weight {
                 return Some(*core);

@@ -1,6 +1,7 @@
 //! Input of a connection: bytes to operations.
 
 use base::Slot;
+use base::limits::POOLED_BUFFER_BYTES_MIN;
 use session::Reason;
 use session::handshake::{self, Refusal};
 use wire::{Fault, Operation, PublishLine, Step, step};
@@ -87,8 +88,13 @@ impl Shard {
     }
 
     fn keep(&mut self, slot: Slot, bytes: &[u8], needs: usize) {
-        let mut carry = self.wires.pool.lend();
-        carry.clear();
+        // A control line gets what it takes and no more, so that slow clients cannot collect the
+        // pool's large buffers.
+        let mut carry = Vec::new();
+        if bytes.len() > POOLED_BUFFER_BYTES_MIN {
+            carry = self.wires.pool.lend();
+            carry.clear();
+        }
         // What is announced is not trusted with memory before it comes: room grows with the bytes.
         carry.extend_from_slice(bytes);
         let connection = self.wires.get_mut(slot);

@@ -10,13 +10,20 @@ struct Server {
     cores: Vec<Shard>,
     effects: Effects,
     now: Time,
+    /// Bytes written in the middle of turns.
+    written: usize,
 }
 
 impl Server {
     fn new(cores: usize, config: &Config) -> Self {
         let now = Time(1_000_000_000);
         let shard = |core| Shard::new(CoreId(core as u8), cores, 7, config.clone(), now);
-        Self { cores: (0..cores).map(shard).collect(), effects: Effects::default(), now }
+        Self {
+            cores: (0..cores).map(shard).collect(),
+            effects: Effects::default(),
+            now,
+            written: 0,
+        }
     }
 
     /// Moves everything between the cores.
@@ -27,9 +34,25 @@ impl Server {
                 let bytes = self.cores[from].outbox(receiver).to_vec();
                 if !bytes.is_empty() {
                     self.cores[from].moved(receiver, bytes.len());
-                    self.cores[to].accept_frames(sender, &bytes);
+                    self.accept(to, sender, &bytes);
                 }
             }
+        }
+    }
+
+    fn accept(&mut self, core: usize, from: CoreId, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            bytes = &bytes[self.cores[core].accept_frames(from, bytes)..];
+            self.write_pressed(core);
+        }
+    }
+
+    /// Clients take what must be written in the middle of a turn.
+    fn write_pressed(&mut self, core: usize) {
+        let mut pressed = Vec::new();
+        self.cores[core].take_pressed(&mut pressed);
+        for slot in pressed {
+            self.written += self.heard(core, slot).len();
         }
     }
 
@@ -61,20 +84,13 @@ impl Server {
     }
 
     /// Hands in input as the reactor does, which writes in between when much has come together.
-    /// Returns what was so written.
-    fn feed(&mut self, (core, slot): (usize, Slot), mut bytes: &[u8]) -> usize {
-        let mut written = 0;
+    fn feed(&mut self, (core, slot): (usize, Slot), mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.cores[core].is_paused(slot) {
             bytes = &bytes[self.cores[core].receive(slot, bytes)..];
             self.exchange();
-            let mut pressed = Vec::new();
-            self.cores[core].take_pressed(&mut pressed);
-            for slot in pressed {
-                written += self.heard(core, slot).len();
-            }
+            self.write_pressed(core);
         }
         assert!(bytes.is_empty(), "reading was paused");
-        written
     }
 
     /// What waits for a client, which takes it.
@@ -135,18 +151,31 @@ fn the_last_delivery_on_a_subject_leaves_its_queue_groups_their_message() {
 
 #[test]
 fn a_train_is_no_longer_than_what_a_subscriber_may_be_behind() {
+    train_for_a_reader(1);
+}
+
+#[test]
+fn what_a_lane_holds_is_written_before_a_subscriber_is_too_far_behind() {
+    train_for_a_reader(2);
+}
+
+fn train_for_a_reader(cores: usize) {
     let config = Config { max_pending: 32 * 1024, ..Config::default() };
-    let mut server = Server::new(1, &config);
+    let mut server = Server::new(cores, &config);
     let (publisher, subscriber) = (server.connect(1), server.connect(2));
     server.say(publisher, CONNECT);
     server.say(subscriber, b"SUB a 1\r\n");
-    server.heard(0, subscriber.1);
+    server.heard(subscriber.0, subscriber.1);
     // Such an input comes together while a connection is paused.
     let input = b"PUB a 1\r\nx\r\n".repeat(20_000);
-    let written = server.feed(publisher, &input);
-    let rest = server.heard(0, subscriber.1).len();
-    assert_eq!(written + rest, 20_000 * b"MSG a 1 1\r\nx\r\n".len());
-    assert_eq!(server.cores[0].troubles(), (0, 0), "who reads everything is no slow consumer");
+    server.feed(publisher, &input);
+    let rest = server.heard(subscriber.0, subscriber.1).len();
+    assert_eq!(server.written + rest, 20_000 * b"MSG a 1 1\r\nx\r\n".len());
+    assert_eq!(
+        server.cores[subscriber.0].troubles(),
+        (0, 0),
+        "who reads everything is no slow consumer"
+    );
 }
 
 #[test]

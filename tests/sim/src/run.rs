@@ -27,6 +27,8 @@ struct Simulation {
     /// Is everything that may be slow allowed to be cut off?
     harsh: bool,
     large: bool,
+    /// Do clients come and go all the time?
+    churns: bool,
 }
 
 const SUBJECTS: [&str; 8] = ["a", "b", "a.b", "a.c", "a.b.c", "foo.bar", "foo.baz", "x"];
@@ -42,6 +44,7 @@ pub fn run(seed: u64) -> Result<Outcome, String> {
     let mut random = Random::new(seed);
     let harsh = random.below(5) == 0;
     let large = random.below(8) == 0;
+    let churns = random.below(4) == 0;
     let cores = [1, 2, 2, 3, 4, 8][random.below(6) as usize];
     let config = Config {
         max_pending: if harsh { 4096 } else { 1 << 30 },
@@ -56,6 +59,7 @@ pub fn run(seed: u64) -> Result<Outcome, String> {
         outcome: Outcome::default(),
         harsh,
         large,
+        churns,
         random,
     };
     let events = 100 + simulation.random.below(500);
@@ -70,7 +74,8 @@ impl Simulation {
     fn event(&mut self) -> Result<(), String> {
         let open: Vec<usize> = (0..self.clients.len()).filter(|c| !self.clients[*c].gone).collect();
         let draw = self.random.below(100);
-        if open.is_empty() || (draw < 4 && open.len() < 12) {
+        let comers = if self.churns { 12 } else { 4 };
+        if open.is_empty() || (draw < comers && open.len() < 12) {
             self.connect();
         } else {
             let client = open[self.random.below(open.len() as u64) as usize];
@@ -80,7 +85,8 @@ impl Simulation {
                 23..=55 => self.publish(client),
                 56..=70 => self.ping(client),
                 71..=73 => self.clients[client].reads = !self.clients[client].reads,
-                74 => self.leave(client),
+                74 => self.depart(client),
+                90..=96 if self.churns => self.depart(client),
                 75..=77 => self.world.advance(Duration::from_millis(3)),
                 _ => {}
             }
@@ -108,6 +114,13 @@ impl Simulation {
         let id = self.checker.subscribe(client, sid, pattern, queue);
         self.clients[client].fresh.push(id);
         self.clients[client].say(format!("SUB {pattern} {queue} {sid}\r\n").as_bytes());
+        if queue.is_empty() && self.random.below(4) == 0 {
+            // It ends by itself, soon.
+            let max = 1 + self.random.below(3);
+            self.checker.unsubscribe(id, Some(max));
+            self.clients[client].say(format!("UNSUB {sid} {max}\r\n").as_bytes());
+            self.clients[client].ending.push(id);
+        }
     }
 
     fn unsubscribe(&mut self, client: usize) {
@@ -162,6 +175,18 @@ impl Simulation {
         let vouched = (std::mem::take(&mut client.fresh), std::mem::take(&mut client.ending));
         client.pings.push_back(vouched);
         client.say(b"PING\r\n");
+    }
+
+    /// A client goes, some with a last word that nobody understands.
+    fn depart(&mut self, client: usize) {
+        if self.random.below(2) == 0 {
+            let Client { socket, .. } = self.clients[client];
+            self.clients[client].say(b"NONSENSE\r\n");
+            let outgoing = self.clients[client].outgoing.make_contiguous();
+            let count = self.world.wires[socket].up.put(outgoing);
+            self.clients[client].outgoing.drain(..count);
+        }
+        self.leave(client);
     }
 
     fn leave(&mut self, client: usize) {
@@ -254,6 +279,9 @@ impl Simulation {
             }
         }
         self.checker.conclude()?;
+        if self.random.below(2) == 0 {
+            self.go_away()?;
+        }
         for client in 0..self.clients.len() {
             if !self.clients[client].gone {
                 self.leave(client);
@@ -265,6 +293,35 @@ impl Simulation {
             if census != (0, 0, (0, 0)) {
                 return Err(format!("core {core} still holds {census:?}"));
             }
+        }
+        Ok(())
+    }
+
+    /// The server goes into lame duck mode, of which its cores hear one after the other, while more
+    /// clients come.
+    fn go_away(&mut self) -> Result<(), String> {
+        // Who is closed now was not cut off.
+        self.harsh = true;
+        let cores = self.world.cores();
+        let first = self.random.below(cores as u64) as usize;
+        for number in 0..cores {
+            self.world.enter_lame_duck((first + number) % cores);
+            if self.random.below(2) == 0 {
+                self.connect();
+            }
+            for _ in 0..self.random.below(30) {
+                self.progress()?;
+            }
+        }
+        // Longer than it may take: ten seconds of grace, then two minutes at most.
+        let end = self.world.now.after(Duration::from_secs(10 + 120 + 5));
+        self.rest()?;
+        while !self.world.drained && self.world.now < end {
+            self.world.now = self.world.next_due().clamp(self.world.now, end);
+            self.rest()?;
+        }
+        if !self.world.drained {
+            return Err(format!("the server does not go away: {}", self.world.describe()));
         }
         Ok(())
     }

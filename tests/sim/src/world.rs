@@ -105,6 +105,8 @@ pub struct World {
     socket_room: usize,
     /// Has anything moved since this was last reset?
     pub moved: bool,
+    /// Has the last connection of a lame duck gone?
+    pub drained: bool,
 }
 
 impl World {
@@ -130,7 +132,14 @@ impl World {
             now,
             socket_room,
             moved: false,
+            drained: false,
         }
+    }
+
+    /// A core hears that the server is going away.
+    pub fn enter_lame_duck(&mut self, core: usize) {
+        self.moved = true;
+        self.cores[core].shard.enter_lame_duck();
     }
 
     /// A client connects. Returns its socket.
@@ -362,6 +371,7 @@ impl World {
     fn finish(&mut self, core: usize) {
         let mut effects = std::mem::take(&mut self.cores[core].effects);
         self.cores[core].shard.end_turn(&mut effects);
+        self.drained |= effects.drained;
         self.moved |= effects.more || self.cores[core].shard.has_outgoing_frames();
         for (slot, socket) in effects.opened.drain(..) {
             let links = &mut self.cores[core].links;
