@@ -360,10 +360,14 @@ fn the_tour_leads_past_what_is_there() {
     assert_none("the tour leads past what is there", &complaints);
 }
 
+fn is_document(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "md")
+}
+
 #[test]
 fn documents_lead_to_files_that_exist() {
     let mut complaints = Vec::new();
-    for source in sources().iter().filter(|source| source.path.ends_with(".md")) {
+    for source in sources().iter().filter(|source| is_document(&source.path)) {
         let folder = root().join(&source.path);
         let folder = folder.parent().expect("a file stands in a folder");
         for (number, line) in source.lines() {
@@ -383,7 +387,7 @@ fn documents_lead_to_files_that_exist() {
                 let is_name = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
                 let end = target.find(|c| !is_name(c)).unwrap_or(target.len());
                 let target = target[..end].trim_end_matches('.');
-                if target.ends_with(".md") && !root().join(target).exists() {
+                if is_document(target) && !root().join(target).exists() {
                     complaints.push(format!("{}:{number}: {target}", source.path));
                 }
             }
