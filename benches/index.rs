@@ -1,4 +1,4 @@
-//! `subjects::Index::route`: literal subjects among a million, patterns, and what is not remembered.
+//! `subjects::Index::route`: literals among a million, patterns, and what is not remembered.
 
 use std::hint::black_box;
 
