@@ -7,15 +7,45 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{CargoOpt, MetadataCommand, PackageName};
 
 /// What each crate of the workspace may depend on. Dependencies point down only.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("base", &[]),
     ("wire", &["base"]),
     ("subjects", &["base"]),
     ("mesh", &["base"]),
-    ("session", &["base", "wire", "subjects"]),
-    ("shard", &["base", "wire", "subjects", "session"]),
-    ("pinion", &["base", "wire", "subjects", "mesh", "session", "shard", "sim"]),
-    ("sim", &["base", "wire", "subjects", "mesh", "session", "shard"]),
+    ("storage", &["base"]),
+    ("accounts", &["base", "subjects"]),
+    ("session", &["base", "wire", "subjects", "accounts"]),
+    ("jetstream", &["base", "wire", "subjects", "storage", "accounts"]),
+    ("shard", &["base", "wire", "subjects", "storage", "accounts", "session", "jetstream"]),
+    (
+        "pinion",
+        &[
+            "base",
+            "wire",
+            "subjects",
+            "mesh",
+            "storage",
+            "accounts",
+            "session",
+            "jetstream",
+            "shard",
+            "sim",
+        ],
+    ),
+    (
+        "sim",
+        &[
+            "base",
+            "wire",
+            "subjects",
+            "mesh",
+            "storage",
+            "accounts",
+            "session",
+            "jetstream",
+            "shard",
+        ],
+    ),
 ];
 
 /// Columns of a line of Rust.

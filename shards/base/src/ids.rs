@@ -7,6 +7,22 @@ use crate::limits::CORES_MAX;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
+/// An account's place in the directory of accounts that is in force: the same on every core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(pub u32);
+
+impl AccountId {
+    /// The global account, `$G`, which is always there.
+    pub const GLOBAL: Self = Self(0);
+    /// The system account, `$SYS` unless another is named, which is always there.
+    pub const SYSTEM: Self = Self(1);
+
+    /// This account's place in an array.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A core of this server, counted from zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CoreId(pub u8);

@@ -23,6 +23,20 @@ impl Time {
     }
 }
 
+/// A moment of the world's clock, in nanoseconds since 1970 in UTC: what messages are stamped with.
+/// It may jump; whoever measures a duration uses [`Time`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wall(pub i64);
+
+/// One moment on both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// For durations and deadlines.
+    pub time: Time,
+    /// For time stamps.
+    pub wall: Wall,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
