@@ -10,6 +10,7 @@ use crate::lame_duck::LameDuck;
 use crate::outbox::Outboxes;
 use crate::placement::Placement;
 use crate::publish::Scratch;
+use crate::services::SERVICES;
 use crate::subscribe::Reaping;
 use crate::timers::Timers;
 use crate::train;
@@ -78,7 +79,13 @@ impl Shard {
             config,
         };
         shard.wires.configure(&shard.config);
+        shard.wires.open_services();
         shard
+    }
+
+    /// Which core's it is.
+    pub const fn core(&self) -> CoreId {
+        self.core
     }
 
     /// A turn begins at `now`.
@@ -106,7 +113,7 @@ impl Shard {
             self.wires.connections.get_mut(slot.0).outbound.listed = false;
         }
         self.wires.pressed = false;
-        self.effects.more = !self.reaping.is_empty();
+        self.effects.more = !self.reaping.is_empty() || self.has_services_input();
         effects.clear();
         std::mem::swap(effects, &mut self.effects);
     }
@@ -347,6 +354,9 @@ impl Shard {
     /// this turn is none of them: its socket is not known to the caller yet.
     pub fn take_pressed(&mut self, into: &mut Vec<Slot>) {
         self.wires.pressed = false;
+        if self.wires.get(SERVICES).outbound.pending() > self.wires.pressure_at {
+            self.serve();
+        }
         let opened = &self.effects.opened;
         let connections: &mut Slab<Connection> = &mut self.wires.connections;
         let pressure = self.wires.pressure_at;
@@ -396,16 +406,19 @@ impl Shard {
     /// Counts over all connections of this core, those that are gone included.
     pub fn statistics(&self) -> Statistics {
         let mut sum = self.past;
-        for (_, connection) in self.wires.connections.places() {
+        for (_, connection) in self.wires.connections.places().skip(1) {
             sum.add(&connection.statistics);
         }
         sum
     }
 
-    /// Connections, subscriptions, and interest of other cores (literals, patterns) held here.
+    /// Connections, their subscriptions, and interest of other cores (literals, patterns) held
+    /// here.
     pub fn census(&self) -> (usize, usize, (usize, usize)) {
-        let connections = self.wires.connections.len();
-        (connections, self.index.subscriptions().len(), self.index.remote_interest())
+        let connections = self.wires.connections.len() - 1;
+        let services = self.wires.get(SERVICES).subscriptions.len();
+        let subscriptions = self.index.subscriptions().len() - services;
+        (connections, subscriptions, self.index.remote_interest())
     }
 
     /// Deadlines that are kept: one for each connection at most.

@@ -196,6 +196,7 @@ impl World {
                 Stage::Send
             }
             Stage::Send => {
+                self.cores[core].shard.serve();
                 self.send_lanes(core);
                 Stage::Finish
             }
