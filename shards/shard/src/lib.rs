@@ -16,6 +16,7 @@
 mod batch;
 mod effects;
 mod frame;
+mod jetstream;
 mod lame_duck;
 mod outbox;
 mod placement;
