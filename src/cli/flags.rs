@@ -203,12 +203,13 @@ static FLAGS: &[Flag] = &[
     text(&["user"], |l, v| l.settings.username = Some(v)),
     text(&["pass"], |l, v| l.settings.password = Some(v)),
     text(&["auth"], |l, v| l.settings.token = Some(v)),
+    // What is stored.
+    text(&["sd", "store_dir"], |l, v| l.settings.store_dir = Some(v)),
+    bool(&["js", "jetstream"], |l, v| l.settings.jetstream = Some(v)),
     // Cores, our own.
     parsed(&["cores"], set_cores),
     parsed(&["spin"], set_spin),
-    // Features still to come. A directory alone asks for nothing.
-    text(&["sd", "store_dir"], |_, _| {}),
-    bool(&["js", "jetstream"], |l, v| l.missing("--jetstream", v)),
+    // Features still to come.
     integer(&["m", "http_port"], |l, v| l.missing("--http_port", v != 0)),
     integer(&["ms", "https_port"], |l, v| {
         l.missing("--https_port", v != 0);

@@ -1,27 +1,34 @@
 //! `jetstream` blocks, of the server and of accounts.
 
+use std::time::Duration;
+
 use super::auth::shown;
-use super::schema::{Reader, Row, Rule, Shape, at, boolean, known, text};
+use super::schema::{Reader, Row, Rule, Shape, at, boolean, integer, known, row, text};
+use super::store::{Block, Cipher, Sync};
 use super::tree::{Node, Value};
 use crate::notation::{parse_duration, quote};
 
+use Rule::With as Set;
 use Shape::{Bool, Integer, Text, With};
 
 static ROWS: &[Row] = &[
-    known(&["strict"], With(check_strict)),
-    known(&["store", "store_dir", "storedir"], With(check_store_dir)),
-    known(&["sync", "sync_interval"], With(check_sync)),
-    known(&["max_memory_store", "max_mem_store", "max_mem"], With(check_max_memory)),
-    known(&["max_file_store", "max_file"], With(check_max_file)),
-    known(&["domain"], Text),
+    row(&["strict"], Set(set_strict)),
+    row(&["store", "store_dir", "storedir"], Set(set_store_dir)),
+    row(&["sync", "sync_interval"], Set(set_sync)),
+    row(&["max_memory_store", "max_mem_store", "max_mem"], Set(set_max_memory)),
+    row(&["max_file_store", "max_file"], Set(set_max_file)),
+    row(&["domain"], Set(|r, _, n| set_text(r, n, |block| &mut block.domain))),
     known(&["enable", "enabled"], Bool),
-    known(&["key", "ek", "encryption_key"], Text),
-    known(&["prev_key", "prev_ek", "prev_encryption_key"], Text),
-    known(&["cipher"], With(check_cipher)),
+    row(&["key", "ek", "encryption_key"], Set(|r, _, n| set_text(r, n, |block| &mut block.key))),
+    row(
+        &["prev_key", "prev_ek", "prev_encryption_key"],
+        Set(|r, _, n| set_text(r, n, |block| &mut block.previous_key)),
+    ),
+    row(&["cipher"], Set(set_cipher)),
     known(&["extension_hint"], Text),
     known(&["limits"], Shape::Block(LIMIT_ROWS, "Expected a map to define JetStreamLimits")),
     known(&["tpm"], Shape::Block(TPM_ROWS, "Expected a map to define JetStreamLimits")),
-    known(&["unique_tag"], Text),
+    row(&["unique_tag"], Set(|r, _, n| set_text(r, n, |block| &mut block.unique_tag))),
     known(&["max_outstanding_catchup", "max_buffered_size"], With(check_storage)),
     known(&["max_buffered_msgs", "request_queue_limit", "info_queue_limit"], With(check_size)),
     known(&["meta_compact"], With(check_absolute)),
@@ -31,15 +38,31 @@ static ROWS: &[Row] = &[
 ];
 
 static LIMIT_ROWS: &[Row] = &[
-    known(&["max_ack_pending", "max_ha_assets", "max_request_batch"], Integer),
-    known(&["default_max_consumers"], Integer),
-    known(&["duplicate_window"], With(check_bare_duration)),
+    row(&["max_ack_pending"], Set(|r, _, n| set_integer(r, n, |block| &mut block.max_ack_pending))),
+    known(&["max_ha_assets"], Integer),
+    row(
+        &["max_request_batch"],
+        Set(|r, _, n| set_integer(r, n, |block| &mut block.max_request_batch)),
+    ),
+    row(
+        &["default_max_consumers"],
+        Set(|r, _, n| set_integer(r, n, |block| &mut block.default_max_consumers)),
+    ),
+    row(
+        &["duplicate_window"],
+        Set(|r, _, n| set_bare_duration(r, n, |block| &mut block.duplicate_window)),
+    ),
     known(&["batch"], Shape::Block(BATCH_ROWS, "Expected a map to define batch limits")),
 ];
 
 static BATCH_ROWS: &[Row] = &[
-    known(&["max_inflight_per_stream", "max_inflight_total", "max_msgs"], Integer),
-    known(&["timeout"], With(check_bare_duration)),
+    row(
+        &["max_inflight_per_stream"],
+        Set(|r, _, n| set_integer(r, n, |block| &mut block.batch_per_stream)),
+    ),
+    row(&["max_inflight_total"], Set(|r, _, n| set_integer(r, n, |block| &mut block.batch_total))),
+    row(&["max_msgs"], Set(|r, _, n| set_integer(r, n, |block| &mut block.batch_messages))),
+    row(&["timeout"], Set(|r, _, n| set_bare_duration(r, n, |block| &mut block.batch_timeout))),
 ];
 
 static TPM_ROWS: &[Row] = &[
@@ -77,8 +100,31 @@ static ACCOUNT_ROWS: &[Row] = &[
 ];
 
 /// `jetstream` at the top level.
-pub(super) fn check(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+pub(super) fn set(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+    reader.settings.jetstream = Some(is_wanted(&node.value));
     check_with(reader, node, ROWS)
+}
+
+fn block(reader: &mut Reader) -> &mut Block {
+    reader.settings.jetstream_block.get_or_insert_default()
+}
+
+fn set_text(
+    reader: &mut Reader,
+    node: &Node,
+    field: fn(&mut Block) -> &mut Option<String>,
+) -> Result<(), String> {
+    *field(block(reader)) = Some(text(node)?);
+    Ok(())
+}
+
+fn set_integer(
+    reader: &mut Reader,
+    node: &Node,
+    field: fn(&mut Block) -> &mut Option<i64>,
+) -> Result<(), String> {
+    *field(block(reader)) = Some(integer(node)?);
+    Ok(())
 }
 
 /// `jetstream` of an account.
@@ -111,7 +157,7 @@ fn check_with(reader: &mut Reader, node: &Node, rows: &'static [Row]) -> Result<
 }
 
 /// Whether a value of the top-level key turns `JetStream` on.
-pub(super) fn is_wanted(value: &Value) -> bool {
+fn is_wanted(value: &Value) -> bool {
     match value {
         Value::Bool(on) => *on,
         Value::String(word) => {
@@ -126,34 +172,43 @@ pub(super) fn is_wanted(value: &Value) -> bool {
 }
 
 /// The directory may stand at the top or in the block, not in both.
-pub(super) fn check_store_dir(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+pub(super) fn set_store_dir(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     if reader.has_store_dir {
         return Err(at(node, "Duplicate 'store_dir' configuration"));
     }
-    reader.has_store_dir = !text(node)?.is_empty();
+    let directory = text(node)?;
+    reader.has_store_dir = !directory.is_empty();
+    reader.settings.store_dir = Some(directory);
     Ok(())
 }
 
-fn check_strict(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    boolean(node).map(drop).map_err(|_| {
+fn set_strict(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+    let strict = boolean(node).map_err(|_| {
         let shown = shown(&node.value);
         at(node, &format!("Expected 'true' or 'false' for bool value, got '{shown}'"))
-    })
+    })?;
+    block(reader).strict = Some(strict);
+    Ok(())
 }
 
-fn check_sync(reader: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
-    if matches!(&node.value, Value::String(word) if word.eq_ignore_ascii_case(b"always")) {
-        return Ok(());
-    }
-    reader.duration(key, node).map(drop)
+/// Without a word, or with an interval of zero, data is durable before it is acknowledged.
+fn set_sync(reader: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
+    let always = matches!(&node.value, Value::String(word) if word.eq_ignore_ascii_case(b"always"));
+    let interval = if always { None } else { reader.duration(key, node)? };
+    let interval = interval.and_then(|nanos| u64::try_from(nanos).ok()).filter(|nanos| *nanos > 0);
+    block(reader).sync =
+        Some(interval.map_or(Sync::Always, |nanos| Sync::Every(Duration::from_nanos(nanos))));
+    Ok(())
 }
 
-fn check_max_memory(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    storage(node, "max_mem_store").map(drop)
+fn set_max_memory(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+    block(reader).max_memory = Some(storage(node, "max_mem_store")?);
+    Ok(())
 }
 
-fn check_max_file(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    storage(node, "max_file_store").map(drop)
+fn set_max_file(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+    block(reader).max_file = Some(storage(node, "max_file_store")?);
+    Ok(())
 }
 
 fn check_storage(_: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
@@ -233,9 +288,22 @@ fn check_cipher(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     Err(at(node, &format!("Unknown cipher type: {}", quote(&cipher))))
 }
 
+fn set_cipher(reader: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
+    check_cipher(reader, key, node)?;
+    let aes = text(node)?.eq_ignore_ascii_case("aes");
+    block(reader).cipher = Some(if aes { Cipher::Aes } else { Cipher::ChaCha });
+    Ok(())
+}
+
 /// The reference reports these without their place.
-fn check_bare_duration(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    parse_duration(&text(node)?).map(drop).map_err(|problem| problem.to_string())
+fn set_bare_duration(
+    reader: &mut Reader,
+    node: &Node,
+    field: fn(&mut Block) -> &mut Option<Duration>,
+) -> Result<(), String> {
+    let nanoseconds = parse_duration(&text(node)?).map_err(|problem| problem.to_string())?;
+    *field(block(reader)) = u64::try_from(nanoseconds).ok().map(Duration::from_nanos);
+    Ok(())
 }
 
 fn check_cluster_traffic(_: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
@@ -261,6 +329,3 @@ pub(super) fn check_domains(_: &mut Reader, _: &str, node: &Node) -> Result<(), 
     };
     domains.iter().try_for_each(|(_, node)| text(node).map(drop))
 }
-
-/// The rule of the top-level key.
-pub(super) const RULE: Rule = Rule::Later(With(check), is_wanted);

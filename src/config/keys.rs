@@ -85,7 +85,7 @@ pub(super) static TOP: &[Row] = &[
     row(&["allow_non_tls"], Known(Shape::Bool)),
     row(&["no_system_account", "no_system", "no_sys_acc"], Known(Shape::Bool)),
     row(&["default_sentinel"], Known(Shape::Text)),
-    row(&["store_dir", "storedir"], Known(Shape::With(jetstream::check_store_dir))),
+    row(&["store_dir", "storedir"], With(jetstream::set_store_dir)),
     row(&["ocsp"], Known(Shape::With(tls::check_ocsp))),
     row(&["ocsp_cache"], Known(Shape::With(tls::check_ocsp_cache))),
     // Features still to come.
@@ -97,7 +97,7 @@ pub(super) static TOP: &[Row] = &[
     row(&["proxy_protocol"], Later(Shape::Bool, if_true)),
     row(&["proxies"], Later(Shape::With(blocks::check_proxies), always)),
     row(&["tls"], Later(Shape::With(tls::check_client), always)),
-    row(&["jetstream"], jetstream::RULE),
+    row(&["jetstream"], With(jetstream::set)),
     row(&["cluster"], Later(blocks::CLUSTER, always)),
     row(&["gateway"], Later(blocks::GATEWAY, always)),
     row(&["leaf", "leafnodes"], Later(blocks::LEAFNODES, always)),

@@ -23,6 +23,7 @@ mod parser;
 pub mod reload;
 mod schema;
 mod settings;
+mod store;
 mod tls;
 mod tree;
 mod url;
@@ -30,6 +31,7 @@ mod url;
 pub use options::{Authorization, LogTime, Options, Port};
 pub use parser::{MAX_COPIED_NODES, MAX_INCLUDES, MAX_NESTING, Surroundings};
 pub use settings::Settings;
+pub use store::{Cipher, JetStream, Keys, Sync};
 pub use tree::{Map, Node, Value};
 
 /// A file that was read: what it says, and what it should not say.

@@ -5,6 +5,7 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::JetStream;
 use super::settings::Settings;
 
 /// Every option, with defaults filled in.
@@ -86,6 +87,8 @@ pub struct Options {
     pub tags: Vec<String>,
     /// `server_metadata`.
     pub metadata: BTreeMap<String, String>,
+    /// Where and how streams are kept; absent without JetStream.
+    pub jetstream: Option<JetStream>,
     /// Cores to use; all that the process may run on when absent.
     pub cores: Option<NonZeroUsize>,
     /// How long a core looks for work before it sleeps; the reactor's own choice when absent.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
+use super::JetStream;
 use super::options::{Authorization, LogTime, Options, Port};
 use crate::notation::{duration_text, format_duration, join_host_port, split_host_port};
 
@@ -69,6 +70,9 @@ settings! {
     password: String,
     token: String,
     auth_timeout_s: f64,
+    jetstream: bool,
+    store_dir: String,
+    jetstream_block: super::store::Block,
     connect_error_reports: i64,
     reconnect_error_reports: i64,
     tags: Vec<String>,
@@ -159,10 +163,16 @@ impl Settings {
             ),
             tags: self.tags.clone().unwrap_or_default(),
             metadata: self.metadata.clone().unwrap_or_default(),
+            jetstream: self.jetstream(),
             cores: self.cores,
             spin: self.spin,
             command_line: Self::default(),
         })
+    }
+
+    fn jetstream(&self) -> Option<JetStream> {
+        let block = self.jetstream_block.clone().unwrap_or_default();
+        self.jetstream.unwrap_or(false).then(|| block.resolve(text(self.store_dir.clone())))
     }
 
     fn host(&self) -> String {
