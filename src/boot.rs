@@ -19,6 +19,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::config::{Authorization, Options, Port, reload};
+use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::process::{self, PortsFile};
 use crate::reactor::lanes::{End, Lanes, Waker};
@@ -115,7 +116,12 @@ impl Server {
             ports_file: None,
             lame_duck: false,
         };
-        server.start_cores(count, &cpus, listener, &reports_in)?;
+        let seed = random_seed();
+        let mut jetstream = match &server.options.jetstream {
+            Some(options) => Some(jetstream::prepare(options, &server.config, seed, logger)?),
+            None => None,
+        };
+        server.start_cores(count, &cpus, (listener, seed), &reports_in, &mut jetstream)?;
         server.announce()?;
         Ok(server)
     }
@@ -124,10 +130,10 @@ impl Server {
         &mut self,
         count: usize,
         cpus: &[usize],
-        listener: TcpListener,
+        (listener, seed): (TcpListener, u64),
         reports: &mpsc::Sender<Report>,
+        jetstream: &mut Option<jetstream::Parts>,
     ) -> Result<(), String> {
-        let seed = random_seed();
         let started = Instant::now();
         let mut listener = Some(listener);
         for (number, lanes) in (0_u8..).zip(mesh(count)?) {
@@ -140,6 +146,8 @@ impl Server {
                 config: self.config.clone(),
                 spin: self.options.spin.unwrap_or_default(),
                 listener: listener.take(),
+                // The first core stores for all.
+                jetstream: jetstream.take(),
                 lanes,
                 commands: commands_out,
                 reports: reports.clone(),
@@ -394,6 +402,8 @@ pub fn shard_config(options: &Options) -> Config {
         max_traced_message: options.max_traced_msg_len.map_or(0, Into::into),
         trace_headers: options.trace_headers,
         lame_duck_duration: options.lame_duck_duration,
+        jetstream: options.jetstream.is_some(),
+        domain: options.jetstream.as_ref().map_or_else(String::new, |js| js.domain.clone()),
         lame_duck_grace: options.lame_duck_grace_period,
         ..Config::default()
     }

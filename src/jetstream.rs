@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use ::jetstream::{AccountLimits, Config as Rules};
+use ::jetstream::{AccountLimits, Config as Rules, JetStream};
 use base::AccountId;
 use nix::sys::statvfs::statvfs;
-use session::Config;
+use shard::Config;
+use storage::{Store, StoreOptions};
 
 use crate::config::{JetStream as Options, Sync};
 use crate::log::Logger;
-use crate::process::friendly_bytes;
+use crate::notation::friendly_bytes;
 
 /// Three quarters of what there is, as the reference takes without a limit.
 const SHARE: (u64, u64) = (3, 4);
@@ -21,6 +22,7 @@ pub(crate) type Tenant = (AccountId, String, AccountLimits);
 pub(crate) struct Parts {
     pub(crate) rules: Rules,
     pub(crate) options: Options,
+    pub(crate) seed: u64,
     pub(crate) tenants: Vec<Tenant>,
 }
 
@@ -50,7 +52,7 @@ pub(crate) fn prepare(
     };
     announce(options, &rules, logger);
     let tenants = vec![(AccountId::GLOBAL, String::from("$G"), AccountLimits::default())];
-    Ok(Parts { rules, options: options.clone(), tenants })
+    Ok(Parts { rules, options: options.clone(), seed, tenants })
 }
 
 fn announce(options: &Options, rules: &Rules, logger: &Logger) {
@@ -67,7 +69,7 @@ fn announce(options: &Options, rules: &Rules, logger: &Logger) {
         logger.info(format_args!("  Encryption:      {:?}", keys.cipher));
     }
     if let Sync::Every(interval) = options.sync {
-        logger.warning(format_args!(
+        logger.warn(format_args!(
             "  Sync Interval:   {interval:?}: power loss may take what was acknowledged since"
         ));
     }
@@ -81,8 +83,19 @@ fn memory_share() -> i64 {
 }
 
 fn disk_share(directory: &Path) -> i64 {
-    let free = statvfs(directory).map_or(1 << 40, |disk| {
-        disk.blocks_available().saturating_mul(disk.fragment_size())
-    });
+    let free = statvfs(directory)
+        .map_or(1 << 40, |disk| disk.blocks_available().saturating_mul(disk.fragment_size()));
     (free / SHARE.1 * SHARE.0) as i64
+}
+
+impl Parts {
+    /// Opens what is stored.
+    pub(crate) fn open(self) -> (Box<JetStream>, Vec<Tenant>) {
+        let sync = match self.options.sync {
+            Sync::Always => storage::Sync::Always,
+            Sync::Every(interval) => storage::Sync::Every(interval),
+        };
+        let store = Store::new(StoreOptions { sync, seed: self.seed });
+        (Box::new(JetStream::new(self.rules, store)), self.tenants)
+    }
 }

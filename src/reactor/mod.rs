@@ -29,6 +29,7 @@ use nix::sys::socket::{SockaddrStorage, getpeername};
 use shard::{Config, Effects, Owner, Peer, Request, Shard, Socket};
 use wire::Message;
 
+use crate::jetstream;
 use crate::log::{self, Logger};
 use lanes::Lanes;
 use links::{Link, Links, Written};
@@ -119,6 +120,7 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) spin: Duration,
     pub(crate) listener: Option<TcpListener>,
+    pub(crate) jetstream: Option<jetstream::Parts>,
     pub(crate) lanes: Lanes,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reports: mpsc::Sender<Report>,
@@ -267,7 +269,12 @@ impl Reactor {
         if let Some(listener) = &parts.listener {
             ring.accept(listener.as_fd());
         }
-        let shard = Shard::new(parts.core, parts.cores, parts.seed, parts.config, now);
+        let mut shard = Shard::new(parts.core, parts.cores, parts.seed, parts.config, now);
+        if let Some(parts) = parts.jetstream {
+            shard.begin_turn(Moment { time: now, wall: wall() });
+            let (jetstream, tenants) = parts.open();
+            shard.start_jetstream(jetstream, tenants.into_iter());
+        }
         Ok(Self {
             desk: Desk {
                 shard,

@@ -82,6 +82,10 @@ pub struct Config {
     pub max_traced_message: usize,
     /// Is of a payload only the header traced?
     pub trace_headers: bool,
+    /// Are messages stored here?
+    pub jetstream: bool,
+    /// The domain of what is stored; empty for none.
+    pub domain: String,
     /// Time that a lame duck takes to close its clients, the grace period included.
     pub lame_duck_duration: Duration,
     /// Time that a lame duck waits before it closes the first client.
@@ -116,6 +120,8 @@ impl Default for Config {
             trace: false,
             max_traced_message: 0,
             trace_headers: false,
+            jetstream: false,
+            domain: String::new(),
             lame_duck_duration: Duration::from_mins(2),
             lame_duck_grace: Duration::from_secs(10),
         }

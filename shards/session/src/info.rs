@@ -39,8 +39,12 @@ impl InfoLine {
             config.port,
             config.headers,
         );
+        let domain = match config.domain.as_str() {
+            "" => String::new(),
+            domain => format!(",\"domain\":{}", json(domain)),
+        };
         let tail = format!(
-            ",\"api_lvl\":5,\"xkey\":{},\"pinion\":{}}} \r\n",
+            "{domain},\"api_lvl\":5,\"xkey\":{},\"pinion\":{}}} \r\n",
             json(&config.xkey),
             json(&config.product_version),
         );
@@ -73,8 +77,10 @@ impl InfoLine {
         let peer = json(&connection.peer.host);
         write!(
             line,
-            ",\"max_payload\":{},\"client_id\":{},\"client_ip\":{peer}",
-            config.max_payload, connection.id.0
+            ",\"max_payload\":{}{},\"client_id\":{},\"client_ip\":{peer}",
+            config.max_payload,
+            if config.jetstream { ",\"jetstream\":true" } else { "" },
+            connection.id.0
         )
         .expect("writing to a string succeeds");
         if variant.lame_duck {
