@@ -191,7 +191,7 @@ impl Server {
                     self.logger.fatal(format_args!("core {} failed: {problem}", core.0));
                     return ExitCode::FAILURE;
                 }
-                Ok(Report::Ready | Report::Stopped) => {}
+                Ok(Report::Ready | Report::Stopped | Report::Requests(..)) => {}
                 Err(mpsc::RecvError) => unreachable!("the signal thread holds the other end"),
             }
         }

@@ -22,11 +22,12 @@ use std::collections::VecDeque;
 use std::net::{Shutdown, TcpListener};
 use std::os::fd::AsFd as _;
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use base::{CoreId, Duration, Slot, Time};
+use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
-use shard::{Config, Effects, Peer, Shard, Socket};
+use shard::{Config, Effects, Owner, Peer, Request, Shard, Socket};
+use wire::Message;
 
 use crate::log::{self, Logger};
 use lanes::Lanes;
@@ -56,6 +57,40 @@ pub(crate) enum Command {
     Reconfigure(Box<Config>),
     /// Log at other levels.
     SetLevels(log::Levels),
+    #[expect(dead_code, reason = "for those who look after the process")]
+    /// Report the requests that come on these subjects.
+    Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
+    #[expect(dead_code, reason = "for those who look after the process")]
+    /// Publish a message of the server's own.
+    Speak(Box<Speech>),
+}
+
+/// A message of the server's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Speech {
+    pub(crate) account: AccountId,
+    pub(crate) subject: Vec<u8>,
+    pub(crate) reply: Vec<u8>,
+    /// The header block with its empty line, or nothing.
+    pub(crate) header: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Speech {
+    fn publish(&self, shard: &mut Shard) {
+        let (header, total) = (self.header.len(), self.header.len() + self.payload.len());
+        let mut tail = match header {
+            0 => format!("{total}\r\n"),
+            _ => format!("{header} {total}\r\n"),
+        }
+        .into_bytes();
+        let sizes_bytes = tail.len();
+        tail.extend_from_slice(&self.header);
+        tail.extend_from_slice(&self.payload);
+        tail.extend_from_slice(b"\r\n");
+        let (subject, reply) = (&self.subject, &self.reply);
+        shard.speak(self.account, &Message { subject, reply, header, tail: &tail, sizes_bytes });
+    }
 }
 
 /// What a core, or the signal thread, tells the boot thread.
@@ -69,6 +104,9 @@ pub(crate) enum Report {
     Drained,
     /// The core has ended.
     Stopped,
+    #[expect(dead_code, reason = "for those who look after the process")]
+    /// Requests to the server itself came to the core.
+    Requests(CoreId, Vec<Request>),
     /// A signal came.
     Signal(i32),
 }
@@ -215,6 +253,12 @@ impl Desk {
     }
 }
 
+/// What the world's clock says.
+fn wall() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Wall(since.map_or(0, |since| since.as_nanos() as i64))
+}
+
 impl Reactor {
     fn new(parts: Parts) -> std::io::Result<Self> {
         let now = Time(1).after(parts.started.elapsed());
@@ -256,7 +300,7 @@ impl Reactor {
         loop {
             self.rest()?;
             let now = self.now();
-            self.desk.shard.begin_turn(now);
+            self.desk.shard.begin_turn(Moment { time: now, wall: wall() });
             self.ring.collect(&mut self.events);
             self.desk.accept_lanes();
             self.take_up_resumed();
@@ -265,6 +309,7 @@ impl Reactor {
                 self.accept_again = Time::NEVER;
                 self.arm_accept();
             }
+            self.desk.shard.serve();
             self.desk.lanes.send(&mut self.desk.shard);
             self.desk.shard.end_turn(&mut self.effects);
             self.carry_out();
@@ -423,6 +468,12 @@ impl Reactor {
                 Command::LameDuck => self.desk.shard.enter_lame_duck(),
                 Command::Reconfigure(config) => self.desk.shard.reconfigure(*config),
                 Command::SetLevels(levels) => self.logger.set_levels(levels),
+                Command::Listen { account, pattern, queue, service } => {
+                    let shard = &mut self.desk.shard;
+                    let listening = shard.listen(account, &pattern, &queue, Owner::System, service);
+                    listening.expect("the server listens to subjects");
+                }
+                Command::Speak(speech) => speech.publish(&mut self.desk.shard),
             }
         }
     }
@@ -481,6 +532,10 @@ impl Reactor {
                 link.polling = true;
                 self.ring.poll_writable(link.socket(), slot);
             }
+        }
+        if !effects.requests.is_empty() {
+            let requests = std::mem::take(&mut effects.requests);
+            drop(self.reports.send(Report::Requests(self.desk.shard.core(), requests)));
         }
         if effects.stop_accepting {
             self.stop_accepting();

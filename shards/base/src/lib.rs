@@ -12,7 +12,7 @@ pub mod text;
 pub mod time;
 
 pub use buffer::BufferPool;
-pub use ids::{AccountId, ConnectionId, CoreId, CoreSet, Slot};
+pub use ids::{AccountId, ConnectionId, CoreId, CoreSet, ServiceId, Slot};
 pub use random::Random;
 pub use slab::Slab;
 pub use time::{Duration, Moment, Time, Wall};

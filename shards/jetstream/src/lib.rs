@@ -1,1 +1,21 @@
 //! Streams and consumers as state machines, and the API that manages them.
+//!
+//! [`JetStream`] holds what one core has of it: its streams, each with its consumers, over one
+//! [`storage::Store`]. Messages come in by [`JetStream::receive`] under the number of the
+//! subscription that matched; everything that goes out does so by an [`Outlet`].
+
+pub mod api;
+pub mod config;
+pub mod consumer;
+pub mod error;
+mod jetstream;
+mod outlet;
+pub mod parcel;
+pub mod services;
+pub mod stream;
+
+pub use config::{AccountLimits, Config};
+pub use error::Fault;
+pub use jetstream::JetStream;
+pub use outlet::{ClientInfo, Outlet};
+pub use services::{Service, Services, StreamId};

@@ -1,5 +1,7 @@
 //! Bytes on their way to a peer: one contiguous buffer while there are any.
 
+use std::ops::Range;
+
 use base::{BufferPool, Time};
 
 /// Room of a buffer that is new.
@@ -99,6 +101,23 @@ impl Outbound {
             self.buffer.copy_within(self.sent..self.filled, 0);
             self.filled -= self.sent;
             self.sent = 0;
+        }
+    }
+
+    /// Takes the buffer, and says where in it stands what waits.
+    pub fn take(&mut self) -> (Vec<u8>, Range<usize>) {
+        let waits = self.sent..self.filled;
+        self.filled = 0;
+        self.sent = 0;
+        (std::mem::take(&mut self.buffer), waits)
+    }
+
+    /// Drops what was appended after so many bytes waited.
+    pub fn cut(&mut self, pending: usize, pool: &mut BufferPool) {
+        assert!(pending <= self.pending(), "only what waits can be dropped");
+        self.filled = self.sent + pending;
+        if pending == 0 {
+            self.release(pool);
         }
     }
 

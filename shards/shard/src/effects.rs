@@ -2,6 +2,8 @@
 
 use base::Slot;
 
+use crate::services::Request;
+
 /// A connected socket, as the reactor numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Socket(pub i32);
@@ -48,6 +50,8 @@ pub struct Effects {
     pub close: Vec<Slot>,
     /// Lines for the log.
     pub log: Vec<LogLine>,
+    /// Requests to the server itself.
+    pub requests: Vec<Request>,
     /// Stop to accept.
     pub stop_accepting: bool,
     /// The last connection of a server that is going away is gone.
@@ -66,6 +70,7 @@ impl Effects {
         self.shut.clear();
         self.close.clear();
         self.log.clear();
+        self.requests.clear();
         self.stop_accepting = false;
         self.drained = false;
         self.more = false;

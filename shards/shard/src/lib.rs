@@ -16,12 +16,14 @@
 mod batch;
 mod effects;
 mod frame;
+mod jetstream;
 mod lame_duck;
 mod outbox;
 mod placement;
 mod publish;
 mod receive;
 mod relay;
+mod services;
 mod shard;
 mod subscribe;
 mod timers;
@@ -30,5 +32,6 @@ mod train;
 mod wires;
 
 pub use effects::{Effects, Level, LogLine, Socket};
+pub use services::{Owner, Request};
 pub use session::{Auth, Config, Peer, Reason, Statistics};
 pub use shard::Shard;

@@ -7,6 +7,7 @@ use wire::{Message, PublishLine};
 
 use crate::effects::Level;
 use crate::frame::{self, Relayed};
+use crate::services::SERVICES;
 use crate::shard::Shard;
 use crate::wires::Wires;
 
@@ -127,13 +128,14 @@ impl Shard {
             self.wires.write(slot, b"+OK\r\n");
         }
         let origin = Some(Origin { slot, echo: options.echo });
-        let delivered = self.deliver_plain(route, message, origin);
-        let relayed = if route.queued || !route.cores.is_empty() {
-            self.deliver_far(route, message, origin)
+        let delivered = if message.subject.first() == Some(&b'$') {
+            self.deliver_spoken(route, message, origin, slot)
         } else {
-            false
+            let delivered = self.deliver_plain(route, message, origin);
+            let far = route.queued || !route.cores.is_empty();
+            (far && self.deliver_far(route, message, origin)) || delivered
         };
-        if !delivered && !relayed && options.no_responders && !message.reply.is_empty() {
+        if !delivered && options.no_responders && !message.reply.is_empty() {
             self.answer_no_responders(slot, message);
         }
         self.end_counted();
@@ -214,7 +216,12 @@ impl Shard {
     }
 
     /// Queue groups and other cores. True if anyone gets it.
-    fn deliver_far(&mut self, route: Route, message: &Message<'_>, origin: Option<Origin>) -> bool {
+    pub(crate) fn deliver_far(
+        &mut self,
+        route: Route,
+        message: &Message<'_>,
+        origin: Option<Origin>,
+    ) -> bool {
         let mut picks = Picks::new();
         let mut delivered = !route.cores.is_empty();
         let (lists, subscriptions) = self.index.split();
@@ -341,7 +348,7 @@ impl Shard {
                 let sid = subscriptions.sids.with(subscription.sid, <[u8]>::to_vec);
                 (subscription.connection(), sid)
             })
-            .filter(|(slot, _)| Origin::reaches(origin, *slot))
+            .filter(|(slot, _)| Origin::reaches(origin, *slot) && *slot != SERVICES)
             .collect();
         for (slot, sid) in targets {
             self.trace_delivery(slot, message, &sid);

@@ -1,6 +1,7 @@
 //! The shard and its entry points.
 
-use base::{ConnectionId, CoreId, Random, Slab, Slot, Time};
+use base::{AccountId, ConnectionId, CoreId, Moment, Random, Slab, Slot, Time, Wall};
+use jetstream::JetStream;
 use session::{Alarm, Config, Connection, InfoLine, Peer, Reason, Statistics};
 use subjects::{Change, Index};
 
@@ -10,6 +11,7 @@ use crate::lame_duck::LameDuck;
 use crate::outbox::Outboxes;
 use crate::placement::Placement;
 use crate::publish::Scratch;
+use crate::services::SERVICES;
 use crate::subscribe::Reaping;
 use crate::timers::Timers;
 use crate::train;
@@ -29,6 +31,8 @@ pub struct Shard {
     pub(crate) config: Config,
     pub(crate) info: InfoLine,
     pub(crate) now: Time,
+    /// The time that messages are stamped with.
+    pub(crate) wall: Wall,
     pub(crate) random: Random,
     pub(crate) index: Index,
     pub(crate) wires: Wires,
@@ -41,6 +45,9 @@ pub struct Shard {
     pub(crate) lane_paused: Vec<(Slot, ConnectionId)>,
     /// Connections whose PING waits until the lanes have taken what came before it.
     pub(crate) at_barrier: Vec<(Slot, ConnectionId)>,
+    pub(crate) jetstream: Option<Box<JetStream>>,
+    /// The accounts of services by their owner and number.
+    pub(crate) service_accounts: [Vec<AccountId>; 2],
     pub(crate) lame_duck: Option<LameDuck>,
     pub(crate) scratch: Scratch,
     pub(crate) lists: train::Lists,
@@ -59,6 +66,7 @@ impl Shard {
             core,
             info: InfoLine::new(&config),
             now,
+            wall: Wall::default(),
             random: Random::new(seed ^ u64::from(core.0).wrapping_mul(0xd134_2543_de82_ef95)),
             index: Index::new(seed),
             wires: Wires::default(),
@@ -69,6 +77,8 @@ impl Shard {
             reaping: Vec::new(),
             lane_paused: Vec::new(),
             at_barrier: Vec::new(),
+            jetstream: None,
+            service_accounts: [Vec::new(), Vec::new()],
             lame_duck: None,
             scratch: Scratch::default(),
             lists: train::Lists::default(),
@@ -78,18 +88,25 @@ impl Shard {
             config,
         };
         shard.wires.configure(&shard.config);
+        shard.wires.open_services();
         shard
     }
 
+    /// Which core's it is.
+    pub const fn core(&self) -> CoreId {
+        self.core
+    }
+
     /// A turn begins at `now`.
-    pub const fn begin_turn(&mut self, now: Time) {
-        self.now = now;
+    pub const fn begin_turn(&mut self, now: Moment) {
+        self.now = now.time;
+        self.wall = now.wall;
     }
 
     /// The next moment at which something is due without any input.
     pub fn next_due(&self) -> Time {
         let lame_duck = self.lame_duck.as_ref().map_or(Time::NEVER, LameDuck::next_due);
-        self.timers.next().min(lame_duck)
+        self.timers.next().min(lame_duck).min(self.jetstream_due())
     }
 
     /// Ends a turn: does what is due, writes the PONGs that may go and lists what is to be done.
@@ -106,7 +123,7 @@ impl Shard {
             self.wires.connections.get_mut(slot.0).outbound.listed = false;
         }
         self.wires.pressed = false;
-        self.effects.more = !self.reaping.is_empty();
+        self.effects.more = !self.reaping.is_empty() || self.has_services_input();
         effects.clear();
         std::mem::swap(effects, &mut self.effects);
     }
@@ -347,6 +364,9 @@ impl Shard {
     /// this turn is none of them: its socket is not known to the caller yet.
     pub fn take_pressed(&mut self, into: &mut Vec<Slot>) {
         self.wires.pressed = false;
+        if self.wires.get(SERVICES).outbound.pending() > self.wires.pressure_at {
+            self.serve();
+        }
         let opened = &self.effects.opened;
         let connections: &mut Slab<Connection> = &mut self.wires.connections;
         let pressure = self.wires.pressure_at;
@@ -396,16 +416,19 @@ impl Shard {
     /// Counts over all connections of this core, those that are gone included.
     pub fn statistics(&self) -> Statistics {
         let mut sum = self.past;
-        for (_, connection) in self.wires.connections.places() {
+        for (_, connection) in self.wires.connections.places().skip(1) {
             sum.add(&connection.statistics);
         }
         sum
     }
 
-    /// Connections, subscriptions, and interest of other cores (literals, patterns) held here.
+    /// Connections, their subscriptions, and interest of other cores (literals, patterns) held
+    /// here.
     pub fn census(&self) -> (usize, usize, (usize, usize)) {
-        let connections = self.wires.connections.len();
-        (connections, self.index.subscriptions().len(), self.index.remote_interest())
+        let connections = self.wires.connections.len() - 1;
+        let services = self.wires.get(SERVICES).subscriptions.len();
+        let subscriptions = self.index.subscriptions().len() - services;
+        (connections, subscriptions, self.index.remote_interest())
     }
 
     /// Deadlines that are kept: one for each connection at most.

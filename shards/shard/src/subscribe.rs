@@ -60,7 +60,7 @@ impl Shard {
         Ok(())
     }
 
-    fn add(
+    pub(crate) fn add(
         &mut self,
         slot: Slot,
         subject: &[u8],

@@ -7,6 +7,7 @@ use session::{Config, Connection, Reason};
 use subjects::{Sid, Sids};
 use wire::{Message, encode};
 
+use crate::services::SERVICES;
 use crate::train::Train;
 
 /// Connections, their buffers, and what came up while writing to them.
@@ -130,7 +131,7 @@ impl Wires {
     }
 
     fn check_pending(&mut self, slot: Slot) {
-        if self.get(slot).outbound.pending() > self.max_pending {
+        if self.get(slot).outbound.pending() > self.max_pending && slot != SERVICES {
             self.end(slot, Reason::SlowConsumerPendingBytes);
         }
     }

@@ -9,8 +9,10 @@ pub mod grammar;
 mod index;
 mod literals;
 mod subscription;
+pub mod transform;
 mod trie;
 
 pub use index::{Change, Index, InvalidSubject, Lists, Route};
 pub use subscription::{Sid, Sids, SubId, Subscription, Subscriptions};
+pub use transform::{Transform, TransformFault};
 pub use trie::{Leaf, QueueGroup};
