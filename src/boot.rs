@@ -9,7 +9,7 @@ use std::time::Instant;
 use base::CoreId;
 use base::limits::{CORES_MAX, LANE_BYTES};
 use glommio::{LocalExecutorBuilder, Placement};
-use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
@@ -18,7 +18,7 @@ use shard::{Auth, Config};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use crate::config::{Authorization, Options, Port, reload};
+use crate::config::{Authorization, Options, Port, Profile, reload};
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::process::{self, PortsFile};
@@ -30,7 +30,7 @@ use crate::reactor::{self, Command, Parts, Report, ring};
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// Locked memory that the executors' own rings need.
-const MEMLOCK_LEAST: u64 = 512 * 1024;
+pub(crate) const MEMLOCK_LEAST: u64 = 512 * 1024;
 
 /// Starts the broker and runs it until it is told to stop.
 pub fn run(options: Options) -> ExitCode {
@@ -89,7 +89,7 @@ impl Server {
     fn start(options: Options, logger: &Logger) -> Result<Self, String> {
         check_machine()?;
         raise_descriptor_limit();
-        let cpus = allowed_cpus()?;
+        let cpus = chosen_cpus(options.profile)?;
         let count = options.cores.map_or(cpus.len(), Into::into);
         if count > CORES_MAX {
             return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
@@ -316,6 +316,19 @@ impl Server {
 
 /// Is this a machine that the broker runs on? The error says what to change.
 fn check_machine() -> Result<(), String> {
+    check_ring()?;
+    let (memlock, _) = getrlimit(Resource::RLIMIT_MEMLOCK).map_err(|error| error.to_string())?;
+    if memlock < MEMLOCK_LEAST {
+        return Err(format!(
+            "the limit on locked memory is {memlock} bytes and at least {MEMLOCK_LEAST} are \
+             needed: set LimitMEMLOCK=infinity, or ulimit -l 8192 or more"
+        ));
+    }
+    Ok(())
+}
+
+/// Can a ring be made here? The error says what to change.
+pub(crate) fn check_ring() -> Result<(), String> {
     ring::probe().map_err(|error| {
         let remedy = match error.raw_os_error() {
             Some(libc::ENOSYS) => "this kernel has no io_uring; Linux 6.1 or newer is needed",
@@ -331,15 +344,7 @@ fn check_machine() -> Result<(), String> {
             _ => "check that io_uring is usable for this user",
         };
         format!("cannot use io_uring ({error}): {remedy}")
-    })?;
-    let (memlock, _) = getrlimit(Resource::RLIMIT_MEMLOCK).map_err(|error| error.to_string())?;
-    if memlock < MEMLOCK_LEAST {
-        return Err(format!(
-            "the limit on locked memory is {memlock} bytes and at least {MEMLOCK_LEAST} are \
-             needed: set LimitMEMLOCK=infinity, or ulimit -l 8192 or more"
-        ));
-    }
-    Ok(())
+    })
 }
 
 /// As many descriptors as the process may have: each connection is one.
@@ -354,6 +359,29 @@ fn raise_descriptor_limit() {
 fn allowed_cpus() -> Result<Vec<usize>, String> {
     let set = sched_getaffinity(Pid::from_raw(0)).map_err(|error| error.to_string())?;
     Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
+}
+
+/// The CPUs of the shards: where a profile asks for more than a place to run, those that the kernel
+/// has set aside (`isolcpus`) and this process may be put on; else all that it may run on. A
+/// process is never started on the former, so its own set does not name them.
+fn chosen_cpus(profile: Option<Profile>) -> Result<Vec<usize>, String> {
+    let allowed = allowed_cpus()?;
+    if !matches!(profile, Some(Profile::Latency | Profile::Throughput)) {
+        return Ok(allowed);
+    }
+    let isolated = std::fs::read_to_string("/sys/devices/system/cpu/isolated").unwrap_or_default();
+    let isolated = crate::doctor::parse_cpus(isolated.trim()).unwrap_or_default();
+    let usable: Vec<usize> = isolated.into_iter().filter(|cpu| may_run_on(*cpu)).collect();
+    Ok(if usable.is_empty() { allowed } else { usable })
+}
+
+/// May a thread of this process be put on a CPU? Found out by a thread that tries.
+fn may_run_on(cpu: usize) -> bool {
+    let attempt = std::thread::spawn(move || {
+        let mut set = CpuSet::new();
+        set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)).is_ok()
+    });
+    attempt.join().unwrap_or(false)
 }
 
 /// A seed that nobody can guess: the standard library keys its hasher from the system's randomness.

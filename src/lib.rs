@@ -6,6 +6,7 @@ pub mod bench;
 pub mod boot;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 mod jetstream;
 pub mod log;
 pub mod notation;

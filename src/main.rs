@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use pinion::cli::{self, Launch};
-use pinion::{bench, boot};
+use pinion::{bench, boot, doctor};
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1).peekable();
-    if words.peek().is_some_and(|word| word == "bench") {
-        return bench::run(&words.skip(1).collect::<Vec<_>>());
+    match words.peek().and_then(|word| word.to_str()) {
+        Some("bench") => return bench::run(&words.skip(1).collect::<Vec<_>>()),
+        Some("doctor") => return doctor::run(&words.skip(1).collect::<Vec<_>>()),
+        _ => {}
     }
     let arguments: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     match cli::launch(&arguments) {

@@ -5,7 +5,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use crate::config::Settings;
+use crate::config::{self, Settings};
 use crate::notation::{parse_bool, parse_duration, parse_integer, quote};
 
 /// A command line, taken apart.
@@ -214,7 +214,7 @@ static FLAGS: &[Flag] = &[
     integer(&["ms", "https_port"], |l, v| {
         l.missing("--https_port", v != 0);
     }),
-    integer(&["profile"], |l, v| l.missing("--profile", v != 0)),
+    parsed(&["profile"], set_profile),
     bool(&["tls"], |l, v| l.tls.on = Some(v)),
     bool(&["tlsverify"], |l, _| l.tls.details = true),
     text(&["tlscert"], |l, v| {
@@ -241,6 +241,17 @@ static FLAGS: &[Flag] = &[
         l.missing("--connect_retries", v != 0);
     }),
 ];
+
+/// A word of ours, or the reference's port for profiles of its own.
+fn set_profile(line: &mut CommandLine, value: &str) -> Result<(), String> {
+    if let Ok(profile) = config::parse_profile(value) {
+        line.settings.profile = Some(profile);
+        return Ok(());
+    }
+    let port = parse_integer(value).map_err(|error| error.to_string())?;
+    line.missing("--profile", port != 0);
+    Ok(())
+}
 
 fn set_cores(line: &mut CommandLine, value: &str) -> Result<(), String> {
     let cores = parse_integer(value).map_err(|error| error.to_string())?;

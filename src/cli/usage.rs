@@ -25,6 +25,7 @@ Server Options:
         --ports_file_dir <dir>       Write <executable>_<pid>.ports to this directory
 
 Core Options:
+        --profile <name>             dev, latency or throughput: fills in the two below
         --cores <number>             Cores to use (default: all that the process may run on)
         --spin <duration>            How long a core looks for work before it sleeps
 

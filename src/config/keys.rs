@@ -3,7 +3,7 @@
 use super::schema::Rule::{Bool, Duration, Integer, Known, Later, Text, With};
 use super::schema::{Reader, Row, Shape, at, integer, listen, row, text};
 use super::tree::{Node, Value};
-use super::{accounts, auth, blocks, jetstream, tls};
+use super::{accounts, auth, blocks, jetstream, native, tls};
 use crate::notation::{format_duration, parse_duration, quote};
 
 // What makes a feature wanted.
@@ -74,6 +74,7 @@ pub(super) static TOP: &[Row] = &[
     row(&["reconnect_error_reports"], Integer(|s, v| s.reconnect_error_reports = Some(v))),
     row(&["server_tags"], With(set_tags)),
     row(&["server_metadata"], With(set_metadata)),
+    row(&["pinion"], With(native::set)),
     // Keys without an effect here. A subject index of our kind has no cache to turn off; closed
     // connections are only kept for monitoring; profiles of Go's scheduler, and flags of its
     // JetStream, do not exist; the rest modifies features which are refused when asked for.

@@ -17,6 +17,7 @@ mod digest;
 mod jetstream;
 mod keys;
 mod lexer;
+mod native;
 mod nkey;
 mod options;
 mod parser;
@@ -28,7 +29,8 @@ mod tls;
 mod tree;
 mod url;
 
-pub use options::{Authorization, LogTime, Options, Port};
+pub(crate) use native::parse_profile;
+pub use options::{Authorization, LogTime, Options, Port, Profile};
 pub use parser::{MAX_COPIED_NODES, MAX_INCLUDES, MAX_NESTING, Surroundings};
 pub use settings::Settings;
 pub use store::{Cipher, JetStream, Keys, Sync};

@@ -1,6 +1,7 @@
 //! What the broker runs on: typed, complete, and valid by construction.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -89,6 +90,8 @@ pub struct Options {
     pub metadata: BTreeMap<String, String>,
     /// Where and how streams are kept; absent without JetStream.
     pub jetstream: Option<JetStream>,
+    /// What the machine is for; fills in cores and spin where they are not given.
+    pub profile: Option<Profile>,
     /// Cores to use; all that the process may run on when absent.
     pub cores: Option<NonZeroUsize>,
     /// How long a core looks for work before it sleeps; the reactor's own choice when absent.
@@ -120,6 +123,28 @@ pub enum Authorization {
         /// The password, which may be empty.
         password: String,
     },
+}
+
+/// What the machine is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Something else as well: one core, which sleeps when there is nothing to do.
+    Dev,
+    /// Short waits: every core, or those that the kernel has set aside, and each looks for work
+    /// before it sleeps.
+    Latency,
+    /// Much work for little CPU: the same cores, which sleep at once.
+    Throughput,
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dev => "dev",
+            Self::Latency => "latency",
+            Self::Throughput => "throughput",
+        })
+    }
 }
 
 /// How log lines are stamped.

@@ -80,6 +80,7 @@ fn refuse(old: &Options, new: &Options) -> Result<(), String> {
     let tokens = |options: &Options| {
         options.max_subscription_tokens.map_or(0, std::num::NonZeroU8::get).to_string()
     };
+    let profile = |options: &Options| options.profile.map_or(String::new(), |p| p.to_string());
     // Any port will do, so the one at hand does.
     let port = if new.port == Port::Random { old.port } else { new.port };
     let fixed = [
@@ -101,6 +102,13 @@ fn refuse(old: &Options, new: &Options) -> Result<(), String> {
             "LameDuckGracePeriod",
             duration_text(old.lame_duck_grace_period),
             duration_text(new.lame_duck_grace_period),
+        ),
+        ("Profile", profile(old), profile(new)),
+        ("Cores", number(old.cores), number(new.cores)),
+        (
+            "Spin",
+            duration_text(old.spin.unwrap_or_default()),
+            duration_text(new.spin.unwrap_or_default()),
         ),
     ];
     match fixed.iter().find(|(_, old, new)| old != new) {

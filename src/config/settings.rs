@@ -9,7 +9,8 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
 use super::JetStream;
-use super::options::{Authorization, LogTime, Options, Port};
+use super::native;
+use super::options::{Authorization, LogTime, Options, Port, Profile};
 use crate::notation::{duration_text, format_duration, join_host_port, split_host_port};
 
 macro_rules! settings {
@@ -77,6 +78,8 @@ settings! {
     reconnect_error_reports: i64,
     tags: Vec<String>,
     metadata: BTreeMap<String, String>,
+    /// Our own: what the machine is for.
+    profile: Profile,
     /// Our own: how many cores to use.
     cores: NonZeroUsize,
     /// Our own: how long a core looks for work before it sleeps.
@@ -106,7 +109,8 @@ mod default {
 impl Settings {
     /// Fills in the defaults and checks what only the whole can tell; the error is what the user
     /// reads behind `<exe>: `.
-    pub(crate) fn resolve(self) -> Result<Options, String> {
+    pub(crate) fn resolve(mut self) -> Result<Options, String> {
+        native::fill_in(&mut self);
         let (max_control_line, max_payload, max_pending) = self.message_limits()?;
         let (lame_duck_duration, lame_duck_grace_period) = self.lame_duck()?;
         let server_name = text(self.server_name.clone());
@@ -164,6 +168,7 @@ impl Settings {
             tags: self.tags.clone().unwrap_or_default(),
             metadata: self.metadata.clone().unwrap_or_default(),
             jetstream: self.jetstream(),
+            profile: self.profile,
             cores: self.cores,
             spin: self.spin,
             command_line: Self::default(),
