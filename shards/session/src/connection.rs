@@ -4,6 +4,7 @@ use base::{BufferPool, ConnectionId, Time};
 use hashbrown::HashTable;
 use subjects::{Sids, SubId, Subscriptions};
 
+use crate::entrance::{Door, Entrance, Stage};
 use crate::handshake::Identity;
 use crate::{Liveness, Outbound, Reason, Remembered};
 
@@ -109,6 +110,10 @@ pub struct Connection {
     pub refused: bool,
     /// Has its socket been asked to be closed? That is asked once: the slot may be another's after.
     pub close_asked: bool,
+    /// How far it has come before the protocol begins.
+    pub stage: Stage,
+    /// How it came in, unless plainly.
+    pub entrance: Option<Box<Entrance>>,
     /// Must CONNECT come before anything else?
     pub awaits_connect: bool,
     /// Has CONNECT come?
@@ -139,6 +144,16 @@ impl Connection {
     #[inline]
     pub const fn is_open(&self) -> bool {
         self.closing.is_none()
+    }
+
+    /// Did it come in by WebSocket?
+    pub fn is_websocket(&self) -> bool {
+        self.entrance.as_ref().is_some_and(|entrance| entrance.door == Door::WebSocket)
+    }
+
+    /// Who its certificate names, if it showed one.
+    pub fn certificate(&self) -> Option<&crate::PeerCertificate> {
+        self.entrance.as_ref()?.secured.as_ref()?.certificate.as_ref()
     }
 
     /// Appends protocol text to what goes to the peer.
