@@ -22,9 +22,9 @@ use std::collections::VecDeque;
 use std::net::{Shutdown, TcpListener};
 use std::os::fd::AsFd as _;
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use base::{AccountId, CoreId, Duration, ServiceId, Slot, Time};
+use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
 use shard::{Config, Effects, Owner, Peer, Request, Shard, Socket};
 use wire::Message;
@@ -253,6 +253,12 @@ impl Desk {
     }
 }
 
+/// What the world's clock says.
+fn wall() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Wall(since.map_or(0, |since| since.as_nanos() as i64))
+}
+
 impl Reactor {
     fn new(parts: Parts) -> std::io::Result<Self> {
         let now = Time(1).after(parts.started.elapsed());
@@ -294,7 +300,7 @@ impl Reactor {
         loop {
             self.rest()?;
             let now = self.now();
-            self.desk.shard.begin_turn(now);
+            self.desk.shard.begin_turn(Moment { time: now, wall: wall() });
             self.ring.collect(&mut self.events);
             self.desk.accept_lanes();
             self.take_up_resumed();

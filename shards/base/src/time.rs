@@ -37,6 +37,13 @@ pub struct Moment {
     pub wall: Wall,
 }
 
+impl Moment {
+    /// A moment of a world in which both clocks run alike.
+    pub const fn simulated(time: Time) -> Self {
+        Self { time, wall: Wall(time.0 as i64) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ pub trait Outlet {
     fn unsubscribe(&mut self, service: ServiceId);
 
     /// Would a message be delivered to anyone now, on any core?
-    fn is_wanted(&self, account: AccountId, subject: &[u8]) -> bool;
+    fn is_wanted(&mut self, account: AccountId, subject: &[u8]) -> bool;
 
     /// Rises when interest in anything changed.
     fn interest_version(&self) -> u64;

@@ -186,10 +186,20 @@ impl Connection {
     /// `ip:port - cid:N - "v1:lang:name"`, as logs name it.
     pub fn label(&self) -> String {
         let known = self.identity.as_ref().map(|identity| identity.label()).unwrap_or_default();
-        if known.is_empty() {
-            return format!("{} - cid:{}", self.peer, self.id.0);
+        let kind = if self.is_websocket() { "wid" } else { "cid" };
+        let mut label = String::new();
+        if let Some(host) = self.entrance.as_ref().and_then(|way| way.forwarded_for.as_ref()) {
+            label.push_str(&if host.contains(':') {
+                format!("[{host}]/")
+            } else {
+                format!("{host}/")
+            });
         }
-        format!("{} - cid:{} - {known:?}", self.peer, self.id.0)
+        label.push_str(&format!("{} - {kind}:{}", self.peer, self.id.0));
+        if !known.is_empty() {
+            label.push_str(&format!(" - {known:?}"));
+        }
+        label
     }
 
     /// The next moment at which the connection has to be looked at.

@@ -132,4 +132,6 @@ pub struct Entrance {
     pub secured: Option<Secured>,
     /// Credentials of the upgrade.
     pub cookies: Cookies,
+    /// The address that an HTTP proxy gave for the peer; shown in logs.
+    pub forwarded_for: Option<String>,
 }

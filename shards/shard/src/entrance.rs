@@ -197,16 +197,15 @@ impl Shard {
         self.settle();
     }
 
-    /// The upgrade to WebSocket is done. `client` is the address that a proxy gave for the peer.
+    /// The upgrade to WebSocket is done. `client` is the address that a proxy
+    /// gave for the peer.
     pub fn upgraded(&mut self, slot: Slot, cookies: Cookies, client: Option<String>) {
         if !self.wires.get(slot).is_open() {
             return;
         }
-        let connection = self.wires.get_mut(slot);
-        connection.entrance.get_or_insert_default().cookies = cookies;
-        if let Some(host) = client {
-            connection.peer.host = host;
-        }
+        let entrance = self.wires.get_mut(slot).entrance.get_or_insert_default();
+        entrance.cookies = cookies;
+        entrance.forwarded_for = client;
         self.debug_for(slot, "Client connection created");
         self.advance(slot, Stage::Open);
     }

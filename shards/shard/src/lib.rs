@@ -17,6 +17,7 @@ mod batch;
 mod effects;
 mod entrance;
 mod frame;
+mod jetstream;
 mod lame_duck;
 mod outbox;
 mod placement;

@@ -145,12 +145,16 @@ impl Shard {
     /// If the pattern is no subject that can be subscribed to.
     pub fn listen(
         &mut self,
-        _account: AccountId,
+        account: AccountId,
         pattern: &[u8],
         queue: &[u8],
         owner: Owner,
         service: ServiceId,
     ) -> Result<(), InvalidSubject> {
+        let accounts = &mut self.service_accounts[owner as usize];
+        let place = service.0 as usize;
+        accounts.resize(accounts.len().max(place + 1), AccountId::GLOBAL);
+        accounts[place] = account;
         self.add(SERVICES, pattern, queue, Name::new(owner, service).as_bytes())
     }
 
@@ -189,6 +193,7 @@ impl Shard {
     /// Lets the services of this core deal with what they were sent. Called before frames are moved
     /// to the lanes, so that what they answer goes out in the same turn.
     pub fn serve(&mut self) {
+        self.progress_jetstream();
         for _ in 0..ROUNDS_MAX {
             if !self.has_services_input() {
                 break;
@@ -196,6 +201,7 @@ impl Shard {
             let (bytes, waits) = self.wires.get_mut(SERVICES).outbound.take();
             self.serve_lines(&bytes[waits]);
             self.wires.pool.give_back(bytes);
+            self.progress_jetstream();
         }
         self.settle();
     }
@@ -230,12 +236,13 @@ impl Shard {
         speaker: Option<(Slot, ConnectionId)>,
         message: &Message<'_>,
     ) {
+        let account = self.service_accounts[owner as usize][service.0 as usize];
         match owner {
             Owner::System => {
                 let body = message.body();
                 self.effects.requests.push(Request {
                     service,
-                    account: AccountId::GLOBAL,
+                    account,
                     speaker,
                     subject: message.subject.to_vec(),
                     reply: message.reply.to_vec(),
@@ -243,7 +250,9 @@ impl Shard {
                     payload: body[message.header..body.len() - 2].to_vec(),
                 });
             }
-            Owner::JetStream => {}
+            Owner::JetStream => {
+                self.store_message(account, service, speaker.map(|(slot, _)| slot), message);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The shard and its entry points.
 
-use base::{ConnectionId, CoreId, Random, Slab, Slot, Time};
+use base::{AccountId, ConnectionId, CoreId, Moment, Random, Slab, Slot, Time, Wall};
+use jetstream::JetStream;
 use session::{Alarm, Config, Connection, Door, InfoLine, Peer, Reason, Stage, Statistics};
 use subjects::{Change, Index};
 
@@ -31,6 +32,8 @@ pub struct Shard {
     pub(crate) config: Config,
     pub(crate) info: InfoLine,
     pub(crate) now: Time,
+    /// The time that messages are stamped with.
+    pub(crate) wall: Wall,
     pub(crate) random: Random,
     pub(crate) index: Index,
     pub(crate) wires: Wires,
@@ -43,6 +46,9 @@ pub struct Shard {
     pub(crate) lane_paused: Vec<(Slot, ConnectionId)>,
     /// Connections whose PING waits until the lanes have taken what came before it.
     pub(crate) at_barrier: Vec<(Slot, ConnectionId)>,
+    pub(crate) jetstream: Option<Box<JetStream>>,
+    /// The accounts of services by their owner and number.
+    pub(crate) service_accounts: [Vec<AccountId>; 2],
     pub(crate) lame_duck: Option<LameDuck>,
     /// Counts TLS handshakes, on the core that accepts.
     pub(crate) throttle: Throttle,
@@ -63,6 +69,7 @@ impl Shard {
             core,
             info: InfoLine::new(&config),
             now,
+            wall: Wall::default(),
             random: Random::new(seed ^ u64::from(core.0).wrapping_mul(0xd134_2543_de82_ef95)),
             index: Index::new(seed),
             wires: Wires::default(),
@@ -73,6 +80,8 @@ impl Shard {
             reaping: Vec::new(),
             lane_paused: Vec::new(),
             at_barrier: Vec::new(),
+            jetstream: None,
+            service_accounts: [Vec::new(), Vec::new()],
             lame_duck: None,
             throttle: Throttle::default(),
             scratch: Scratch::default(),
@@ -93,14 +102,16 @@ impl Shard {
     }
 
     /// A turn begins at `now`.
-    pub const fn begin_turn(&mut self, now: Time) {
-        self.now = now;
+    pub const fn begin_turn(&mut self, now: Moment) {
+        self.now = now.time;
+        self.wall = now.wall;
     }
 
     /// The next moment at which something is due without any input.
     pub fn next_due(&self) -> Time {
         let lame_duck = self.lame_duck.as_ref().map_or(Time::NEVER, LameDuck::next_due);
-        self.timers.next().min(lame_duck).min(self.throttle.next_due())
+        let throttle = self.throttle.next_due();
+        self.timers.next().min(lame_duck).min(self.jetstream_due()).min(throttle)
     }
 
     /// Ends a turn: does what is due, writes the PONGs that may go and lists what is to be done.

@@ -1,6 +1,6 @@
 //! Small situations that once went wrong, each on shards without a reactor.
 
-use base::{CoreId, Duration, Slot, Time};
+use base::{CoreId, Duration, Moment, Slot, Time};
 use shard::{Config, Effects, Peer, Shard, Socket};
 
 const CONNECT: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":true}\r\n";
@@ -60,7 +60,7 @@ impl Server {
     fn turn(&mut self, core: usize) {
         self.exchange();
         self.cores[core].end_turn(&mut self.effects);
-        self.cores[core].begin_turn(self.now);
+        self.cores[core].begin_turn(Moment::simulated(self.now));
     }
 
     /// A client connects. The core with the fewest connections takes it.
@@ -107,7 +107,7 @@ impl Server {
             let due = self.cores.iter().map(Shard::next_due).min().unwrap_or(Time::NEVER);
             self.now = due.clamp(self.now, until);
             for core in 0..self.cores.len() {
-                self.cores[core].begin_turn(self.now);
+                self.cores[core].begin_turn(Moment::simulated(self.now));
                 self.turn(core);
             }
             if due > until {

@@ -1,7 +1,7 @@
 //! A fixed load through one shard in memory, to be counted by `scripts/instructions`:
 //! `instructions publish|pair|subjects MESSAGES`.
 
-use base::{CoreId, Slot, Time};
+use base::{CoreId, Moment, Slot, Time};
 use shard::{Config, Effects, Peer, Shard, Socket};
 
 const CONNECT: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
@@ -34,7 +34,7 @@ impl Driver {
 
     /// A turn with this input, as the reactor drives it; sockets take everything.
     fn receive(&mut self, slot: Slot, mut input: &[u8]) {
-        self.shard.begin_turn(Time(1));
+        self.shard.begin_turn(Moment::simulated(Time(1)));
         while !input.is_empty() {
             let taken = self.shard.receive(slot, input);
             input = &input[taken..];

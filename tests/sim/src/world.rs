@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-use base::{CoreId, Duration, Random, Slot, Time};
+use base::{CoreId, Duration, Moment, Random, Slot, Time};
 use shard::{Config, Effects, Peer, Shard, Socket};
 
 /// Where a core is in its turn. The order is the reactor's.
@@ -183,7 +183,7 @@ impl World {
         self.cores[core].stage = match stage {
             Stage::Collect => {
                 let now = self.now;
-                self.cores[core].shard.begin_turn(now);
+                self.cores[core].shard.begin_turn(Moment::simulated(now));
                 self.collect(core, random);
                 Stage::Accept
             }

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use base::{CoreId, Slot, Time};
+use base::{CoreId, Moment, Slot, Time};
 use pinion::boot::shard_config;
 use pinion::cli::{self, Launch};
 use shard::{Config, Effects, Peer, Shard, Socket};
@@ -103,7 +103,7 @@ impl Memory {
     /// Runs turns until one asks for nothing.
     fn settle(&mut self) {
         loop {
-            self.shard.begin_turn(self.now);
+            self.shard.begin_turn(Moment::simulated(self.now));
             let mut effects = std::mem::take(&mut self.effects);
             self.shard.end_turn(&mut effects);
             let idle = effects.opened.is_empty()

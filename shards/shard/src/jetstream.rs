@@ -1,0 +1,114 @@
+//! What stores messages, as a part of the shard: its subscriptions are services, and what it says
+//! is published like any client's message.
+
+use base::{AccountId, Moment, ServiceId, Slot, Time};
+use jetstream::{AccountLimits, ClientInfo, JetStream, Outlet};
+use wire::Message;
+
+use crate::services::Owner;
+use crate::shard::Shard;
+
+/// Requests that are made so often that nobody asks who made them.
+const ANONYMOUS: [&[u8]; 2] = [b"$JS.API.CONSUMER.MSG.NEXT.", b"$JS.API.DIRECT.GET."];
+
+impl Outlet for Shard {
+    fn publish(&mut self, account: AccountId, message: &Message<'_>) -> bool {
+        self.speak(account, message)
+    }
+
+    fn subscribe(&mut self, account: AccountId, pattern: &[u8], queue: &[u8], service: ServiceId) {
+        let listening = self.listen(account, pattern, queue, Owner::JetStream, service);
+        listening.expect("subjects of streams are checked before they are subscribed to");
+    }
+
+    fn unsubscribe(&mut self, service: ServiceId) {
+        self.unlisten(Owner::JetStream, service);
+    }
+
+    fn is_wanted(&mut self, account: AccountId, subject: &[u8]) -> bool {
+        Self::is_wanted(self, account, subject)
+    }
+
+    fn interest_version(&self) -> u64 {
+        self.index.version()
+    }
+}
+
+impl Shard {
+    /// Lets this core store messages, for the accounts given.
+    pub fn start_jetstream(
+        &mut self,
+        mut jetstream: Box<JetStream>,
+        accounts: impl Iterator<Item = (AccountId, String, AccountLimits)>,
+    ) {
+        assert!(self.jetstream.is_none(), "a core has one JetStream");
+        for (account, name, limits) in accounts {
+            jetstream.enable(account, &name, limits, self);
+        }
+        self.jetstream = Some(jetstream);
+    }
+
+    /// What this core stores, for the reactor to carry out what its store asks of the disk.
+    pub fn jetstream(&mut self) -> Option<&mut JetStream> {
+        self.jetstream.as_deref_mut()
+    }
+
+    pub(crate) fn jetstream_due(&self) -> Time {
+        self.jetstream.as_ref().map_or(Time::NEVER, |jetstream| jetstream.next_due())
+    }
+
+    /// Hands a message to the service that it is for.
+    pub(crate) fn store_message(
+        &mut self,
+        account: AccountId,
+        service: ServiceId,
+        speaker: Option<Slot>,
+        message: &Message<'_>,
+    ) {
+        let Some(mut jetstream) = self.jetstream.take() else { return };
+        let subject = message.subject;
+        let asks = subject.starts_with(b"$JS.API.")
+            && !ANONYMOUS.iter().any(|prefix| subject.starts_with(prefix));
+        let json = match speaker {
+            Some(slot) if asks => self.describe_client(slot),
+            _ => Vec::new(),
+        };
+        let client = ClientInfo { json: &json, is_system: false };
+        jetstream.receive(self.moment(), service, account, &client, message, self);
+        self.jetstream = Some(jetstream);
+    }
+
+    /// Once a turn: acknowledgements of what is durable, deliveries, and what is due.
+    pub(crate) fn progress_jetstream(&mut self) {
+        if let Some(mut jetstream) = self.jetstream.take() {
+            jetstream.progress(self.moment(), self);
+            self.jetstream = Some(jetstream);
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { time: self.now, wall: self.wall }
+    }
+
+    /// A client as advisories describe it (spec 7.1).
+    fn describe_client(&self, slot: Slot) -> Vec<u8> {
+        let connection = self.wires.get(slot);
+        let mut fields = serde_json::Map::new();
+        let mut text = |name: &str, value: &str| {
+            if !value.is_empty() {
+                fields.insert(name.into(), value.into());
+            }
+        };
+        text("host", &connection.peer.host);
+        if let Some(identity) = &connection.identity {
+            text("user", &identity.user);
+            text("name", &identity.name);
+            text("lang", &identity.lang);
+            text("ver", &identity.version);
+        }
+        text("kind", "Client");
+        text("client_type", "nats");
+        fields.insert("id".into(), connection.id.0.into());
+        serde_json::to_vec(&fields).expect("a map of texts and numbers is JSON")
+    }
+}
