@@ -41,6 +41,15 @@ pub const RTT_REFRESH: Duration = Duration::from_hours(1);
 /// Time for a client to send CONNECT where authentication is required (spec 1.7).
 pub const AUTH_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
 
+/// Time for a TLS handshake (spec 2.6).
+pub const TLS_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+
+/// Time for a PROXY header (spec 3.6).
+pub const PROXY_HEADER_WAIT: Duration = Duration::from_secs(5);
+
+/// Time over which TLS handshakes are counted, and after which the log says how many were refused.
+pub const THROTTLE_SPAN: Duration = Duration::from_secs(1);
+
 /// Longest pause of a publisher per read while a subscriber of its is behind (spec 1.7).
 pub const STALL_PAUSE_MAX: Duration = Duration::from_millis(10);
 

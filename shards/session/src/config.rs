@@ -5,6 +5,8 @@
 
 use base::Duration;
 
+use crate::entrance::{Tls, WebSocket};
+
 /// Who may connect.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Auth {
@@ -48,6 +50,12 @@ pub struct Config {
     pub host: String,
     /// The listen port as told to clients.
     pub port: u16,
+    /// TLS of the port for clients, if it is on.
+    pub tls: Option<Tls>,
+    /// The port for WebSocket, if there is one.
+    pub websocket: Option<WebSocket>,
+    /// Does every connection to the port for clients begin with a PROXY header?
+    pub proxy_protocol: bool,
     /// Who may connect.
     pub auth: Auth,
     /// Time for CONNECT where authentication is required.
@@ -103,6 +111,9 @@ impl Default for Config {
             xkey: String::new(),
             host: String::from("0.0.0.0"),
             port: 4222,
+            tls: None,
+            websocket: None,
+            proxy_protocol: false,
             auth: Auth::Open,
             auth_timeout: limits::AUTH_TIMEOUT_DEFAULT,
             headers: true,

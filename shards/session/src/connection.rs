@@ -4,6 +4,7 @@ use base::{BufferPool, ConnectionId, Time};
 use hashbrown::HashTable;
 use subjects::{Sids, SubId, Subscriptions};
 
+use crate::entrance::{Door, Entrance, Stage};
 use crate::handshake::Identity;
 use crate::{Liveness, Outbound, Reason, Remembered};
 
@@ -109,6 +110,10 @@ pub struct Connection {
     pub refused: bool,
     /// Has its socket been asked to be closed? That is asked once: the slot may be another's after.
     pub close_asked: bool,
+    /// How far it has come before the protocol begins.
+    pub stage: Stage,
+    /// How it came in, unless plainly.
+    pub entrance: Option<Box<Entrance>>,
     /// Must CONNECT come before anything else?
     pub awaits_connect: bool,
     /// Has CONNECT come?
@@ -141,6 +146,16 @@ impl Connection {
         self.closing.is_none()
     }
 
+    /// Did it come in by WebSocket?
+    pub fn is_websocket(&self) -> bool {
+        self.entrance.as_ref().is_some_and(|entrance| entrance.door == Door::WebSocket)
+    }
+
+    /// Who its certificate names, if it showed one.
+    pub fn certificate(&self) -> Option<&crate::PeerCertificate> {
+        self.entrance.as_ref()?.secured.as_ref()?.certificate.as_ref()
+    }
+
     /// Appends protocol text to what goes to the peer.
     pub fn write(&mut self, text: &[u8], pool: &mut BufferPool) {
         self.outbound.extend(text, pool);
@@ -171,10 +186,20 @@ impl Connection {
     /// `ip:port - cid:N - "v1:lang:name"`, as logs name it.
     pub fn label(&self) -> String {
         let known = self.identity.as_ref().map(|identity| identity.label()).unwrap_or_default();
-        if known.is_empty() {
-            return format!("{} - cid:{}", self.peer, self.id.0);
+        let kind = if self.is_websocket() { "wid" } else { "cid" };
+        let mut label = String::new();
+        if let Some(host) = self.entrance.as_ref().and_then(|way| way.forwarded_for.as_ref()) {
+            label.push_str(&if host.contains(':') {
+                format!("[{host}]/")
+            } else {
+                format!("{host}/")
+            });
         }
-        format!("{} - cid:{} - {known:?}", self.peer, self.id.0)
+        label.push_str(&format!("{} - {kind}:{}", self.peer, self.id.0));
+        if !known.is_empty() {
+            label.push_str(&format!(" - {known:?}"));
+        }
+        label
     }
 
     /// The next moment at which the connection has to be looked at.

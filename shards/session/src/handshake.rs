@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{Auth, Config, Options};
+use crate::{Auth, Config, Cookies, Options};
 
 /// Why CONNECT is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,20 @@ impl std::fmt::Debug for Identity {
 }
 
 impl Identity {
+    /// Fills in what CONNECT left empty with what cookies said.
+    pub fn fill_in(&mut self, cookies: &Cookies) {
+        let pairs = [
+            (&mut self.user, &cookies.user),
+            (&mut self.password, &cookies.password),
+            (&mut self.token, &cookies.token),
+        ];
+        for (field, cookie) in pairs {
+            if field.is_empty() {
+                field.clone_from(cookie);
+            }
+        }
+    }
+
     /// `v<version>:<lang>:<name>` as far as known, for logs.
     pub fn label(&self) -> String {
         let version =

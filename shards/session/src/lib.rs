@@ -3,8 +3,10 @@
 //! A [`Connection`] is plain state; the shard that owns it drives it and decides what its
 //! publishes and subscriptions mean.
 
+pub mod certificate;
 pub mod config;
 mod connection;
+pub mod entrance;
 pub mod handshake;
 mod info;
 mod liveness;
@@ -12,8 +14,10 @@ mod outbound;
 mod reason;
 mod remembered;
 
+pub use certificate::PeerCertificate;
 pub use config::{Auth, Config};
 pub use connection::{Connection, Options, Peer, Statistics};
+pub use entrance::{Cookies, Door, Entrance, Secured, Stage};
 pub use info::InfoLine;
 pub use liveness::{Alarm, Liveness};
 pub use outbound::Outbound;

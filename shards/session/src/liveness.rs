@@ -58,20 +58,20 @@ impl Default for Liveness {
 impl Liveness {
     /// Sets the first ping: early, to measure the round trip, and spread by up to a fifth so that
     /// clients that came together are not pinged together.
-    pub fn set_first_ping(&mut self, config: &Config, now: Time, random: &mut Random) {
-        let base = config.ping_interval.min(FIRST_PING_MAX);
+    pub fn set_first_ping(&mut self, interval: Duration, now: Time, random: &mut Random) {
+        let base = interval.min(FIRST_PING_MAX);
         let spread = random.below((base.as_nanos() as u64 / 5).max(1));
         self.ping_due = now.after(base + Duration::from_nanos(spread));
     }
 
     /// The ping timer fired: what is to be done, and when it fires again (spec 1.7).
-    pub fn on_ping_due(&mut self, config: &Config, now: Time) -> Alarm {
-        self.ping_due = now.after(config.ping_interval);
+    pub fn on_ping_due(&mut self, interval: Duration, ping_max: u32, now: Time) -> Alarm {
+        self.ping_due = now.after(interval);
         let measure = self.ping_sent == Time::default() || now.since(self.ping_sent) > RTT_REFRESH;
-        if now.since(self.last_input) < config.ping_interval && !measure {
+        if now.since(self.last_input) < interval && !measure {
             return Alarm::Quiet;
         }
-        if self.pings_out + 1 > config.ping_max {
+        if self.pings_out + 1 > ping_max {
             return Alarm::Stale;
         }
         self.pings_out += 1;
@@ -110,25 +110,43 @@ mod tests {
     fn the_first_ping_comes_early_and_the_third_tick_closes() {
         let config = Config::default();
         let mut liveness = Liveness::default();
-        liveness.set_first_ping(&config, seconds(0), &mut Random::new(3));
+        liveness.set_first_ping(config.ping_interval, seconds(0), &mut Random::new(3));
         assert!(liveness.ping_due >= seconds(2));
         assert!(liveness.ping_due < seconds(3));
-        assert_eq!(liveness.on_ping_due(&config, seconds(2)), Alarm::Ping);
+        assert_eq!(
+            liveness.on_ping_due(config.ping_interval, config.ping_max, seconds(2)),
+            Alarm::Ping
+        );
         assert_eq!(liveness.ping_due, seconds(122));
-        assert_eq!(liveness.on_ping_due(&config, seconds(122)), Alarm::Ping);
-        assert_eq!(liveness.on_ping_due(&config, seconds(242)), Alarm::Stale);
+        assert_eq!(
+            liveness.on_ping_due(config.ping_interval, config.ping_max, seconds(122)),
+            Alarm::Ping
+        );
+        assert_eq!(
+            liveness.on_ping_due(config.ping_interval, config.ping_max, seconds(242)),
+            Alarm::Stale
+        );
     }
 
     #[test]
     fn input_puts_pings_off_until_the_round_trip_is_old() {
         let config = Config::default();
         let mut liveness = Liveness::default();
-        assert_eq!(liveness.on_ping_due(&config, seconds(2)), Alarm::Ping);
+        assert_eq!(
+            liveness.on_ping_due(config.ping_interval, config.ping_max, seconds(2)),
+            Alarm::Ping
+        );
         liveness.on_pong(seconds(3));
         assert_eq!(liveness.round_trip, Duration::from_secs(1));
         liveness.last_input = seconds(100);
-        assert_eq!(liveness.on_ping_due(&config, seconds(122)), Alarm::Quiet);
+        assert_eq!(
+            liveness.on_ping_due(config.ping_interval, config.ping_max, seconds(122)),
+            Alarm::Quiet
+        );
         liveness.last_input = seconds(3700);
-        assert_eq!(liveness.on_ping_due(&config, seconds(3700)), Alarm::Ping);
+        assert_eq!(
+            liveness.on_ping_due(config.ping_interval, config.ping_max, seconds(3700)),
+            Alarm::Ping
+        );
     }
 }

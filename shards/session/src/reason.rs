@@ -9,6 +9,8 @@ pub enum Reason {
     AuthenticationTimeout,
     /// CONNECT was refused.
     AuthenticationFailure,
+    /// The TLS handshake failed or took too long.
+    TlsHandshakeError,
     /// Too much waited for the peer.
     SlowConsumerPendingBytes,
     /// The peer took too long to take it.
@@ -44,6 +46,7 @@ impl Reason {
             Self::ClientClosed => "Client Closed",
             Self::AuthenticationTimeout => "Authentication Timeout",
             Self::AuthenticationFailure => "Authentication Failure",
+            Self::TlsHandshakeError => "TLS Handshake Failure",
             Self::SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
             Self::SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
             Self::WriteError => "Write Error",
@@ -68,6 +71,7 @@ impl Reason {
                 | Self::SlowConsumerWriteDeadline
                 | Self::WriteError
                 | Self::ReadError
+                | Self::TlsHandshakeError
                 | Self::ClientClosed
         )
     }

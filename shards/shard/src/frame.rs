@@ -3,7 +3,7 @@
 //! Both ends are this server, so a frame that cannot be read is a defect and stops it.
 
 use base::ConnectionId;
-use session::Peer;
+use session::{Door, Peer};
 use wire::Message;
 
 use crate::Socket;
@@ -42,6 +42,7 @@ pub(crate) enum Frame<'a> {
     Adopt {
         socket: Socket,
         id: ConnectionId,
+        door: Door,
         peer: Peer,
     },
     /// A connection that was handed over is gone.
@@ -151,10 +152,17 @@ pub(crate) fn put_pattern(out: &mut Vec<u8>, pattern: &[u8], queue: &[u8], weigh
 }
 
 /// Appends the hand-over of a connection.
-pub(crate) fn put_adopt(out: &mut Vec<u8>, socket: Socket, id: ConnectionId, peer: &Peer) {
+pub(crate) fn put_adopt(
+    out: &mut Vec<u8>,
+    socket: Socket,
+    id: ConnectionId,
+    door: Door,
+    peer: &Peer,
+) {
     let start = open(out, ADOPT);
     out.extend_from_slice(&socket.0.to_le_bytes());
     out.extend_from_slice(&id.0.to_le_bytes());
+    out.push(u8::from(door == Door::WebSocket));
     out.extend_from_slice(&peer.port.to_le_bytes());
     put_text(out, peer.host.as_bytes());
     close(out, start);
@@ -236,9 +244,11 @@ pub(crate) fn read(frame: &[u8]) -> Frame<'_> {
         ADOPT => {
             let socket = Socket(i32::from_le_bytes(take_array(&mut rest)));
             let id = ConnectionId(u64::from_le_bytes(take_array(&mut rest)));
+            let [websocket] = take_array(&mut rest);
+            let door = if websocket == 1 { Door::WebSocket } else { Door::Client };
             let port = u16::from_le_bytes(take_array(&mut rest));
             let host = String::from_utf8_lossy(take_text(&mut rest)).into_owned();
-            Frame::Adopt { socket, id, peer: Peer { host, port } }
+            Frame::Adopt { socket, id, door, peer: Peer { host, port } }
         }
         GONE => Frame::Gone,
         TRAIN => Frame::Train {
@@ -325,8 +335,13 @@ mod tests {
         };
         out.clear();
         let peer = Peer { host: "::1".into(), port: 5 };
-        put_adopt(&mut out, Socket(3), ConnectionId(8), &peer);
-        let Frame::Adopt { socket: Socket(3), id: ConnectionId(8), peer: found } = read(&out)
+        put_adopt(&mut out, Socket(3), ConnectionId(8), Door::WebSocket, &peer);
+        let Frame::Adopt {
+            socket: Socket(3),
+            id: ConnectionId(8),
+            door: Door::WebSocket,
+            peer: found,
+        } = read(&out)
         else {
             panic!()
         };

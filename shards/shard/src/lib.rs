@@ -15,6 +15,7 @@
 
 mod batch;
 mod effects;
+mod entrance;
 mod frame;
 mod jetstream;
 mod lame_duck;
@@ -33,5 +34,6 @@ mod wires;
 
 pub use effects::{Effects, Level, LogLine, Socket};
 pub use services::{Owner, Request};
-pub use session::{Auth, Config, Peer, Reason, Statistics};
+pub use session::{Auth, Config, Cookies, Door, Peer, Reason, Secured, Stage, Statistics};
+pub use session::{certificate, entrance as way_in};
 pub use shard::Shard;

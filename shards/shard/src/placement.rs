@@ -4,8 +4,8 @@
 //! handful of connections never shares one core while others idle, and the limit on connections is
 //! exact.
 
-use base::{ConnectionId, CoreId};
-use session::{Peer, Reason};
+use base::{ConnectionId, CoreId, Slot};
+use session::{Door, Peer, Reason};
 
 use crate::effects::{Level, Socket};
 use crate::frame;
@@ -54,8 +54,13 @@ impl Placement {
 }
 
 impl Shard {
-    /// A connection was accepted, on the core that accepts.
+    /// A client was accepted, on the core that accepts.
     pub fn accepted(&mut self, socket: Socket, peer: Peer) {
+        self.accepted_by(Door::Client, socket, peer);
+    }
+
+    /// A connection was accepted by one of the listeners, on the core that accepts.
+    pub fn accepted_by(&mut self, door: Door, socket: Socket, peer: Peer) {
         assert_eq!(self.core, ACCEPTOR, "one core accepts");
         if self.lame_duck.is_some() {
             self.effects.dropped.push(socket);
@@ -64,15 +69,19 @@ impl Shard {
         self.placement.last_id += 1;
         let id = ConnectionId(self.placement.last_id);
         if self.is_full() {
-            self.refuse(socket, id, peer);
+            self.refuse(socket, id, door, peer);
+            return;
+        }
+        if self.is_throttled(door) {
+            self.refuse_throttled(socket, id, peer);
             return;
         }
         let core = self.placement.least_loaded();
         self.placement.counts[core.index()] += 1;
         if core == self.core {
-            self.open(socket, id, peer);
+            self.open(socket, id, door, peer);
         } else {
-            self.outboxes.append(core, |out| frame::put_adopt(out, socket, id, &peer));
+            self.outboxes.append(core, |out| frame::put_adopt(out, socket, id, door, &peer));
         }
     }
 
@@ -81,11 +90,32 @@ impl Shard {
         limit < 0 || (limit > 0 && self.placement.admitted() as i64 >= limit)
     }
 
-    fn refuse(&mut self, socket: Socket, id: ConnectionId, peer: Peer) {
+    /// Lets a connection in as far as it takes to tell it that the server is full.
+    fn refuse(&mut self, socket: Socket, id: ConnectionId, door: Door, peer: Peer) {
+        let slot = self.open_refused(socket, id, door, peer);
+        if door == Door::Client {
+            self.turn_away(slot);
+        }
+    }
+
+    fn refuse_throttled(&mut self, socket: Socket, id: ConnectionId, peer: Peer) {
+        let slot = self.open_refused(socket, id, Door::Client, peer);
+        let text = "Connection throttling is active. Please try again later.";
+        self.wires.write_error(slot, text);
+        self.wires.end(slot, Reason::MaxConnectionsExceeded);
+        self.settle();
+    }
+
+    fn open_refused(&mut self, socket: Socket, id: ConnectionId, door: Door, peer: Peer) -> Slot {
         self.placement.counts[self.core.index()] += 1;
         self.placement.refused += 1;
-        let slot = self.open(socket, id, peer);
+        let slot = self.open(socket, id, door, peer);
         self.wires.get_mut(slot).refused = true;
+        slot
+    }
+
+    /// Tells a connection that the server is full, and ends it.
+    pub(crate) fn turn_away(&mut self, slot: Slot) {
         self.log_for(Level::Error, slot, "maximum connections exceeded");
         self.wires.write_error(slot, "maximum connections exceeded");
         self.wires.end(slot, Reason::MaxConnectionsExceeded);

@@ -279,11 +279,15 @@ impl Shard {
     fn connect(&mut self, slot: Slot, json: &[u8]) {
         let connection = self.wires.connections.get_mut(slot.0);
         connection.liveness.auth_due = base::Time::NEVER;
-        connection.liveness.set_first_ping(&self.config, self.now, &mut self.random);
+        let interval = self.config.ping_interval;
+        connection.liveness.set_first_ping(interval, self.now, &mut self.random);
         let again = std::mem::replace(&mut connection.connected, true);
         let mut options = connection.options;
         let mut identity = connection.identity.take().unwrap_or_default();
         let read = handshake::read(json, &mut options, &mut identity);
+        if let Some(entrance) = &connection.entrance {
+            identity.fill_in(&entrance.cookies);
+        }
         options.headers &= self.config.headers;
         connection.options = options;
         connection.identity = Some(identity);

@@ -59,8 +59,8 @@ impl Shard {
             Frame::Pattern { weight, pattern, queue } => {
                 self.index.remote_pattern(from, pattern, queue, weight);
             }
-            Frame::Adopt { socket, id, peer } => {
-                self.open(socket, id, peer);
+            Frame::Adopt { socket, id, door, peer } => {
+                self.open(socket, id, door, peer);
             }
             Frame::Gone => self.on_gone(from),
             Frame::Train { subject, input, lengths } => {

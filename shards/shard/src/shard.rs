@@ -2,10 +2,11 @@
 
 use base::{AccountId, ConnectionId, CoreId, Moment, Random, Slab, Slot, Time, Wall};
 use jetstream::JetStream;
-use session::{Alarm, Config, Connection, InfoLine, Peer, Reason, Statistics};
+use session::{Alarm, Config, Connection, Door, InfoLine, Peer, Reason, Stage, Statistics};
 use subjects::{Change, Index};
 
 use crate::effects::{Effects, Level, LogLine, Socket};
+use crate::entrance::Throttle;
 use crate::frame;
 use crate::lame_duck::LameDuck;
 use crate::outbox::Outboxes;
@@ -49,6 +50,8 @@ pub struct Shard {
     /// The accounts of services by their owner and number.
     pub(crate) service_accounts: [Vec<AccountId>; 2],
     pub(crate) lame_duck: Option<LameDuck>,
+    /// Counts TLS handshakes, on the core that accepts.
+    pub(crate) throttle: Throttle,
     pub(crate) scratch: Scratch,
     pub(crate) lists: train::Lists,
     /// Counts of connections that are gone.
@@ -80,6 +83,7 @@ impl Shard {
             jetstream: None,
             service_accounts: [Vec::new(), Vec::new()],
             lame_duck: None,
+            throttle: Throttle::default(),
             scratch: Scratch::default(),
             lists: train::Lists::default(),
             past: Statistics::default(),
@@ -106,7 +110,8 @@ impl Shard {
     /// The next moment at which something is due without any input.
     pub fn next_due(&self) -> Time {
         let lame_duck = self.lame_duck.as_ref().map_or(Time::NEVER, LameDuck::next_due);
-        self.timers.next().min(lame_duck).min(self.jetstream_due())
+        let throttle = self.throttle.next_due();
+        self.timers.next().min(lame_duck).min(self.jetstream_due()).min(throttle)
     }
 
     /// Ends a turn: does what is due, writes the PONGs that may go and lists what is to be done.
@@ -135,6 +140,7 @@ impl Shard {
             self.arm(slot);
         }
         self.tick_lame_duck();
+        self.tick_throttle();
     }
 
     fn on_due(&mut self, slot: Slot) {
@@ -145,6 +151,9 @@ impl Shard {
         if liveness.linger_due <= now {
             liveness.linger_due = Time::NEVER;
             self.ask_close(slot);
+        } else if liveness.auth_due <= now && connection.stage != Stage::Open {
+            liveness.auth_due = Time::NEVER;
+            self.on_entrance_due(slot);
         } else if liveness.auth_due <= now {
             liveness.auth_due = Time::NEVER;
             self.wires.write_error(slot, "Authentication Timeout");
@@ -168,7 +177,10 @@ impl Shard {
 
     fn on_ping_due(&mut self, slot: Slot) {
         let connection = self.wires.connections.get_mut(slot.0);
-        let alarm = connection.liveness.on_ping_due(&self.config, self.now);
+        let websocket = self.config.websocket.as_ref().filter(|_| connection.is_websocket());
+        let interval = websocket.and_then(|door| door.ping_interval);
+        let interval = interval.unwrap_or(self.config.ping_interval);
+        let alarm = connection.liveness.on_ping_due(interval, self.config.ping_max, self.now);
         self.debug_for(slot, "Client Ping Timer");
         match alarm {
             Alarm::Quiet => {}
@@ -265,7 +277,10 @@ impl Shard {
     /// The peer closed its side, or the socket failed on reading.
     pub fn input_ended(&mut self, slot: Slot, failed: bool) {
         let connection = self.wires.get_mut(slot);
-        if connection.is_open() {
+        if connection.is_open() && connection.stage == Stage::Handshake {
+            let problem = if failed { "connection reset by peer" } else { "EOF" };
+            self.insecure(slot, problem, false);
+        } else if connection.is_open() {
             let reason = if failed { Reason::ReadError } else { Reason::ClientClosed };
             self.wires.end(slot, reason);
         } else {
@@ -481,23 +496,23 @@ impl Shard {
             .collect()
     }
 
-    /// Opens a connection on this core and greets it.
-    pub(crate) fn open(&mut self, socket: Socket, id: ConnectionId, peer: Peer) -> Slot {
+    /// Opens a connection on this core and greets it, or waits for what has to come before.
+    pub(crate) fn open(
+        &mut self,
+        socket: Socket,
+        id: ConnectionId,
+        door: Door,
+        peer: Peer,
+    ) -> Slot {
         assert_ne!(id.0, 0, "connections are counted from one");
         let mut connection = Connection::new(id, peer);
-        connection.liveness.set_first_ping(&self.config, self.now, &mut self.random);
+        let interval = self.config.ping_interval;
+        connection.liveness.set_first_ping(interval, self.now, &mut self.random);
         connection.liveness.last_input = self.now;
-        if self.config.auth != session::Auth::Open {
-            connection.awaits_connect = true;
-            connection.liveness.auth_due = self.now.after(self.config.auth_timeout);
-        }
-        let greeting = self.info.greeting(&connection, &self.config);
         let slot = Slot(self.wires.connections.insert(connection));
         self.effects.opened.push((slot, socket));
         self.note_late(slot);
-        self.debug_for(slot, "Client connection created");
-        self.wires.write(slot, greeting.as_bytes());
-        self.arm(slot);
+        self.enter(slot, door);
         slot
     }
 
