@@ -180,6 +180,11 @@ static FLAGS: &[Flag] = &[
     text(&["ports_file_dir"], |l, v| {
         l.settings.ports_file_dir = Some(v);
     }),
+    // Monitoring.
+    integer(&["m", "http_port"], |l, v| l.settings.http_port = (v != 0).then_some(v)),
+    integer(&["ms", "https_port"], |l, v| {
+        l.settings.https_port = (v != 0).then_some(v);
+    }),
     // Log.
     text(&["l", "log"], |l, v| l.settings.log_file = Some(v)),
     integer(&["log_size_limit"], |l, v| {
@@ -209,10 +214,6 @@ static FLAGS: &[Flag] = &[
     // Features still to come. A directory alone asks for nothing.
     text(&["sd", "store_dir"], |_, _| {}),
     bool(&["js", "jetstream"], |l, v| l.missing("--jetstream", v)),
-    integer(&["m", "http_port"], |l, v| l.missing("--http_port", v != 0)),
-    integer(&["ms", "https_port"], |l, v| {
-        l.missing("--https_port", v != 0);
-    }),
     integer(&["profile"], |l, v| l.missing("--profile", v != 0)),
     bool(&["tls"], |l, v| l.tls.on = Some(v)),
     bool(&["tlsverify"], |l, _| l.tls.details = true),

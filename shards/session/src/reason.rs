@@ -35,6 +35,8 @@ pub enum Reason {
     NoRespondersRequiresHeaders,
     /// The server stops.
     ServerShutdown,
+    /// Whoever looks after the server wants it gone.
+    Kicked,
 }
 
 impl Reason {
@@ -57,6 +59,7 @@ impl Reason {
             Self::MaxControlLineExceeded => "Maximum Control Line Exceeded",
             Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
             Self::ServerShutdown => "Server Shutdown",
+            Self::Kicked => "Kicked",
         }
     }
 

@@ -16,6 +16,7 @@
 mod batch;
 mod effects;
 mod frame;
+mod inspect;
 mod lame_duck;
 mod outbox;
 mod placement;
@@ -31,6 +32,10 @@ mod train;
 mod wires;
 
 pub use effects::{Effects, Level, LogLine, Socket};
+pub use inspect::{
+    AccountCensus, Answer, Census, ConnectionFilter, ConnectionView, Happening, Question, Sighting,
+    SlotSet, SortKey, SubscriptionFilter, SubscriptionView, Ticket,
+};
 pub use services::{Owner, Request};
 pub use session::{Auth, Config, Peer, Reason, Statistics};
 pub use shard::Shard;

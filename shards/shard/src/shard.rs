@@ -6,6 +6,7 @@ use subjects::{Change, Index};
 
 use crate::effects::{Effects, Level, LogLine, Socket};
 use crate::frame;
+use crate::inspect::Inquiries;
 use crate::lame_duck::LameDuck;
 use crate::outbox::Outboxes;
 use crate::placement::Placement;
@@ -45,8 +46,9 @@ pub struct Shard {
     pub(crate) lame_duck: Option<LameDuck>,
     pub(crate) scratch: Scratch,
     pub(crate) lists: train::Lists,
+    pub(crate) inquiries: Inquiries,
     /// Counts of connections that are gone.
-    past: Statistics,
+    pub(crate) past: Statistics,
     pub(crate) slow_consumers: u64,
     pub(crate) stale_connections: u64,
 }
@@ -73,6 +75,7 @@ impl Shard {
             lame_duck: None,
             scratch: Scratch::default(),
             lists: train::Lists::default(),
+            inquiries: Inquiries::default(),
             past: Statistics::default(),
             slow_consumers: 0,
             stale_connections: 0,
@@ -110,10 +113,14 @@ impl Shard {
         self.settle();
         self.effects.flush.append(&mut self.wires.dirty);
         for slot in &self.effects.flush {
-            self.wires.connections.get_mut(slot.0).outbound.listed = false;
+            let connection = self.wires.connections.get_mut(slot.0);
+            connection.outbound.listed = false;
+            connection.note_output(self.now);
         }
         self.wires.pressed = false;
-        self.effects.more = !self.reaping.is_empty() || self.has_services_input();
+        self.answer_a_page();
+        let asked = !self.inquiries.is_empty();
+        self.effects.more = !self.reaping.is_empty() || self.has_services_input() || asked;
         effects.clear();
         std::mem::swap(effects, &mut self.effects);
     }
@@ -204,8 +211,10 @@ impl Shard {
     }
 
     fn end_connection(&mut self, slot: Slot) {
+        let closing = self.wires.get(slot).closing;
+        let reason = closing.expect("only connections that end are settled");
+        self.note_end(slot, reason);
         let connection = self.wires.connections.get_mut(slot.0);
-        let reason = connection.closing.expect("only connections that end are settled");
         connection.carry = Vec::new();
         let ping_sent = connection.liveness.ping_sent;
         let armed = connection.liveness.armed;
@@ -245,6 +254,7 @@ impl Shard {
 
     /// Lets go of a connection that is closed and has no subscription left.
     pub(crate) fn release(&mut self, slot: Slot) {
+        self.count_released(slot);
         let mut connection: Connection = self.wires.connections.remove(slot.0);
         connection.outbound.clear(&mut self.wires.pool);
         self.timers.forget(slot, connection.liveness.armed);
@@ -476,6 +486,7 @@ impl Shard {
         assert_ne!(id.0, 0, "connections are counted from one");
         let mut connection = Connection::new(id, peer);
         connection.liveness.set_first_ping(&self.config, self.now, &mut self.random);
+        connection.opened = self.now;
         connection.liveness.last_input = self.now;
         if self.config.auth != session::Auth::Open {
             connection.awaits_connect = true;
