@@ -180,6 +180,11 @@ static FLAGS: &[Flag] = &[
     text(&["ports_file_dir"], |l, v| {
         l.settings.ports_file_dir = Some(v);
     }),
+    // Monitoring.
+    integer(&["m", "http_port"], |l, v| l.settings.http_port = (v != 0).then_some(v)),
+    integer(&["ms", "https_port"], |l, v| {
+        l.settings.https_port = (v != 0).then_some(v);
+    }),
     // Log.
     text(&["l", "log"], |l, v| l.settings.log_file = Some(v)),
     integer(&["log_size_limit"], |l, v| {
@@ -209,12 +214,8 @@ static FLAGS: &[Flag] = &[
     // Cores, our own.
     parsed(&["cores"], set_cores),
     parsed(&["spin"], set_spin),
-    // Features still to come.
-    integer(&["m", "http_port"], |l, v| l.missing("--http_port", v != 0)),
-    integer(&["ms", "https_port"], |l, v| {
-        l.missing("--https_port", v != 0);
-    }),
     parsed(&["profile"], set_profile),
+    // Features still to come.
     bool(&["tls"], |l, v| l.tls.on = Some(v)),
     bool(&["tlsverify"], |l, _| l.tls.details = true),
     text(&["tlscert"], |l, v| {

@@ -75,14 +75,18 @@ pub(super) static TOP: &[Row] = &[
     row(&["server_tags"], With(set_tags)),
     row(&["server_metadata"], With(set_metadata)),
     row(&["pinion"], With(native::set)),
-    // Keys without an effect here. A subject index of our kind has no cache to turn off; closed
-    // connections are only kept for monitoring; profiles of Go's scheduler, and flags of its
-    // JetStream, do not exist; the rest modifies features which are refused when asked for.
+    row(&["http"], With(set_http)),
+    row(&["https"], With(set_https)),
+    row(&["http_port", "monitor_port"], Integer(|s, v| s.http_port = Some(v))),
+    row(&["https_port"], Integer(|s, v| s.https_port = Some(v))),
+    row(&["http_base_path"], Text(|s, v| s.http_base_path = Some(v))),
+    row(&["max_closed_clients"], Integer(|s, v| s.max_closed_clients = Some(v))),
+    // Keys without an effect here. A subject index of our kind has no cache to turn off; profiles
+    // of Go's scheduler, and flags of its JetStream, do not exist; the rest modifies features which
+    // are refused when asked for.
     row(&["disable_sublist_cache", "no_sublist_cache"], Known(Shape::Bool)),
-    row(&["max_closed_clients"], Known(Shape::Integer)),
     row(&["prof_block_rate"], Known(Shape::Integer)),
     row(&["feature_flags"], Known(Shape::With(check_feature_flags))),
-    row(&["http_base_path"], Known(Shape::Text)),
     row(&["allow_non_tls"], Known(Shape::Bool)),
     row(&["no_system_account", "no_system", "no_sys_acc"], Known(Shape::Bool)),
     row(&["default_sentinel"], Known(Shape::Text)),
@@ -90,8 +94,6 @@ pub(super) static TOP: &[Row] = &[
     row(&["ocsp"], Known(Shape::With(tls::check_ocsp))),
     row(&["ocsp_cache"], Known(Shape::With(tls::check_ocsp_cache))),
     // Features still to come.
-    row(&["http", "https"], Later(Shape::Listen, always)),
-    row(&["http_port", "monitor_port", "https_port"], Later(Shape::Integer, if_not_zero)),
     row(&["prof_port"], Later(Shape::Integer, if_not_zero)),
     row(&["syslog"], Later(Shape::Bool, if_true)),
     row(&["remote_syslog"], Later(Shape::Text, if_not_empty)),
@@ -127,6 +129,20 @@ fn set_listen(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let (host, port) = listen(node)?;
     reader.settings.host = Some(host.unwrap_or_default());
     reader.settings.port = Some(port);
+    Ok(())
+}
+
+fn set_http(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+    let (host, port) = listen(node)?;
+    reader.settings.http_host = Some(host.unwrap_or_default());
+    reader.settings.http_port = Some(port);
+    Ok(())
+}
+
+fn set_https(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+    let (host, port) = listen(node)?;
+    reader.settings.http_host = Some(host.unwrap_or_default());
+    reader.settings.https_port = Some(port);
     Ok(())
 }
 

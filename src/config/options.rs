@@ -48,6 +48,8 @@ pub struct Options {
     pub pid_file: Option<PathBuf>,
     /// Where to write the ports in use.
     pub ports_file_dir: Option<PathBuf>,
+    /// What there is to look at over HTTP.
+    pub monitor: Monitor,
     /// Client connections at one time; zero refuses all.
     pub max_connections: usize,
     /// Subscriptions of one connection.
@@ -98,6 +100,21 @@ pub struct Options {
     pub spin: Option<Duration>,
     /// The command line, which a reload lays over the file again.
     pub(super) command_line: Settings,
+}
+
+/// The monitoring listener.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Monitor {
+    /// Address to listen on.
+    pub host: String,
+    /// Port for HTTP; zero for none, -1 for any that is free.
+    pub http_port: i64,
+    /// Port for HTTPS; zero for none, -1 for any that is free.
+    pub https_port: i64,
+    /// What stands before each path, as written.
+    pub base_path: String,
+    /// Closed connections that are remembered.
+    pub max_closed_clients: usize,
 }
 
 /// The port to listen on.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::JetStream;
 use super::native;
-use super::options::{Authorization, LogTime, Options, Port, Profile};
+use super::options::{Authorization, LogTime, Monitor, Options, Port, Profile};
 use crate::notation::{duration_text, format_duration, join_host_port, split_host_port};
 
 macro_rules! settings {
@@ -53,6 +53,11 @@ settings! {
     log_max_num: i64,
     pid_file: String,
     ports_file_dir: String,
+    http_host: String,
+    http_port: i64,
+    https_port: i64,
+    http_base_path: String,
+    max_closed_clients: i64,
     max_connections: i64,
     max_subscriptions: i64,
     max_subscription_tokens: u8,
@@ -104,6 +109,7 @@ mod default {
     pub(super) const LAME_DUCK_GRACE_PERIOD: Duration = Duration::from_secs(10);
     pub(super) const CONNECT_ERROR_REPORTS: i64 = 3600;
     pub(super) const RECONNECT_ERROR_REPORTS: i64 = 1;
+    pub(super) const MAX_CLOSED_CLIENTS: i64 = 10_000;
 }
 
 impl Settings {
@@ -141,6 +147,7 @@ impl Settings {
             log_max_files: positive(self.log_max_num),
             pid_file: text(self.pid_file.clone()).map(Into::into),
             ports_file_dir: text(self.ports_file_dir.clone()).map(Into::into),
+            monitor: self.monitor(),
             max_connections: max_connections(self.max_connections),
             max_subscriptions: positive(self.max_subscriptions),
             max_subscription_tokens: self.max_subscription_tokens.and_then(NonZeroU8::new),
@@ -193,6 +200,17 @@ impl Settings {
                 let reason = format!("listen tcp: address {number}: invalid port");
                 format!("Error listening on port: {address}, \"{reason}\"")
             }),
+        }
+    }
+
+    fn monitor(&self) -> Monitor {
+        let closed = nonzero(self.max_closed_clients, default::MAX_CLOSED_CLIENTS);
+        Monitor {
+            host: text(self.http_host.clone()).unwrap_or_else(|| self.host()),
+            http_port: self.http_port.unwrap_or(0),
+            https_port: self.https_port.unwrap_or(0),
+            base_path: self.http_base_path.clone().unwrap_or_default(),
+            max_closed_clients: usize::try_from(closed).unwrap_or(0),
         }
     }
 

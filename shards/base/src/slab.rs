@@ -48,6 +48,16 @@ impl<T: Default> Slab<T> {
         self.len() == 0
     }
 
+    /// The places from one on, vacated ones included.
+    pub fn places_from(&self, first: u32) -> impl Iterator<Item = (u32, &T)> {
+        (first..).zip(self.items.get(first as usize..).unwrap_or_default())
+    }
+
+    /// Places, vacated ones included.
+    pub fn place_count(&self) -> usize {
+        self.items.len()
+    }
+
     /// Every place, vacated ones included, with its number.
     pub fn places(&self) -> impl Iterator<Item = (u32, &T)> {
         (0_u32..).zip(&self.items)

@@ -88,6 +88,10 @@ impl Statistics {
 pub struct Connection {
     /// Its public number.
     pub id: ConnectionId,
+    /// When it was accepted.
+    pub opened: Time,
+    /// When messages were last written to it, and how many there were then.
+    pub last_output: (Time, u64),
     /// Who is at the other end.
     pub peer: Peer,
     /// What CONNECT asked for.
@@ -159,6 +163,19 @@ impl Connection {
     /// Appends protocol text to what goes to the peer.
     pub fn write(&mut self, text: &[u8], pool: &mut BufferPool) {
         self.outbound.extend(text, pool);
+    }
+
+    /// When a message last came from it or went to it.
+    pub fn last_activity(&self) -> Time {
+        self.liveness.last_input.max(self.last_output.0).max(self.opened)
+    }
+
+    /// Notes, as output is about to be written, whether there are messages in it.
+    #[inline]
+    pub const fn note_output(&mut self, now: Time) {
+        if self.last_output.1 != self.statistics.out_messages {
+            self.last_output = (now, self.statistics.out_messages);
+        }
     }
 
     /// The subscription of a name.

@@ -79,6 +79,13 @@ impl Liveness {
         Alarm::Ping
     }
 
+    /// CONNECT came: a first estimate of the round trip, from the greeting to the answer to it.
+    pub fn on_connect(&mut self, opened: Time, now: Time) {
+        if self.round_trip.is_zero() {
+            self.round_trip = now.since(opened).max(Duration::from_nanos(1));
+        }
+    }
+
     /// A PONG came.
     pub fn on_pong(&mut self, now: Time) {
         self.pings_out = 0;

@@ -37,6 +37,8 @@ pub enum Reason {
     NoRespondersRequiresHeaders,
     /// The server stops.
     ServerShutdown,
+    /// Whoever looks after the server wants it gone.
+    Kicked,
 }
 
 impl Reason {
@@ -60,6 +62,7 @@ impl Reason {
             Self::MaxControlLineExceeded => "Maximum Control Line Exceeded",
             Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
             Self::ServerShutdown => "Server Shutdown",
+            Self::Kicked => "Kicked",
         }
     }
 

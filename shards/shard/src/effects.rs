@@ -2,6 +2,7 @@
 
 use base::Slot;
 
+use crate::inspect::{Answer, Happening, Ticket};
 use crate::services::Request;
 
 /// A connected socket, as the reactor numbers it.
@@ -52,6 +53,10 @@ pub struct Effects {
     pub log: Vec<LogLine>,
     /// Requests to the server itself.
     pub requests: Vec<Request>,
+    /// Answers to what [`crate::Shard::ask`] asked.
+    pub answers: Vec<(Ticket, Answer)>,
+    /// What happened to connections.
+    pub happenings: Vec<Happening>,
     /// Stop to accept.
     pub stop_accepting: bool,
     /// The last connection of a server that is going away is gone.
@@ -71,6 +76,8 @@ impl Effects {
         self.close.clear();
         self.log.clear();
         self.requests.clear();
+        self.answers.clear();
+        self.happenings.clear();
         self.stop_accepting = false;
         self.drained = false;
         self.more = false;

@@ -58,7 +58,7 @@ impl Shard {
         }
     }
 
-    fn send_lame_duck_info(&mut self, slot: Slot) {
+    pub(crate) fn send_lame_duck_info(&mut self, slot: Slot) {
         let connection = self.wires.get(slot);
         if connection.greeted && connection.options.protocol >= 1 {
             let line = self.info.lame_duck(connection, &self.config);

@@ -17,6 +17,7 @@ mod batch;
 mod effects;
 mod entrance;
 mod frame;
+mod inspect;
 mod jetstream;
 mod lame_duck;
 mod outbox;
@@ -33,6 +34,10 @@ mod train;
 mod wires;
 
 pub use effects::{Effects, Level, LogLine, Socket};
+pub use inspect::{
+    AccountCensus, Answer, Census, ConnectionFilter, ConnectionView, Happening, Question, Sighting,
+    SlotSet, SortKey, SubscriptionFilter, SubscriptionView, Ticket,
+};
 pub use services::{Owner, Request};
 pub use session::{Auth, Config, Cookies, Door, Peer, Reason, Secured, Stage, Statistics};
 pub use session::{certificate, entrance as way_in};

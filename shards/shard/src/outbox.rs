@@ -95,6 +95,11 @@ impl Outboxes {
         self.boxes.iter().map(|outbox| outbox.appended_total).sum()
     }
 
+    /// Bytes that wait, over all cores.
+    pub(crate) fn bytes_waiting(&self) -> usize {
+        self.boxes.iter().map(|outbox| outbox.bytes.len() - outbox.moved).sum()
+    }
+
     /// How far each outbox has been filled.
     pub(crate) fn positions(&self) -> Box<[u64]> {
         self.boxes.iter().map(|outbox| outbox.appended_total).collect()

@@ -33,6 +33,11 @@ impl Placement {
         self.counts.iter().sum()
     }
 
+    /// Connections accepted so far.
+    pub(crate) const fn accepted(&self) -> u64 {
+        self.last_id
+    }
+
     /// Connections that count towards the limit.
     fn admitted(&self) -> usize {
         self.total() - self.refused

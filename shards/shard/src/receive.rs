@@ -279,6 +279,7 @@ impl Shard {
     fn connect(&mut self, slot: Slot, json: &[u8]) {
         let connection = self.wires.connections.get_mut(slot.0);
         connection.liveness.auth_due = base::Time::NEVER;
+        connection.liveness.on_connect(connection.opened, self.now);
         let interval = self.config.ping_interval;
         connection.liveness.set_first_ping(interval, self.now, &mut self.random);
         let again = std::mem::replace(&mut connection.connected, true);
@@ -305,6 +306,9 @@ impl Shard {
                 if options.verbose {
                     self.trace_out(slot, "OK", b"");
                     self.wires.write(slot, b"+OK\r\n");
+                }
+                if !again {
+                    self.note_connected(slot);
                 }
             }
             Err(refusal) => self.refuse_connect(slot, refusal),

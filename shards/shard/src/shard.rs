@@ -8,6 +8,7 @@ use subjects::{Change, Index};
 use crate::effects::{Effects, Level, LogLine, Socket};
 use crate::entrance::Throttle;
 use crate::frame;
+use crate::inspect::Inquiries;
 use crate::lame_duck::LameDuck;
 use crate::outbox::Outboxes;
 use crate::placement::Placement;
@@ -54,8 +55,9 @@ pub struct Shard {
     pub(crate) throttle: Throttle,
     pub(crate) scratch: Scratch,
     pub(crate) lists: train::Lists,
+    pub(crate) inquiries: Inquiries,
     /// Counts of connections that are gone.
-    past: Statistics,
+    pub(crate) past: Statistics,
     pub(crate) slow_consumers: u64,
     pub(crate) stale_connections: u64,
 }
@@ -86,6 +88,7 @@ impl Shard {
             throttle: Throttle::default(),
             scratch: Scratch::default(),
             lists: train::Lists::default(),
+            inquiries: Inquiries::default(),
             past: Statistics::default(),
             slow_consumers: 0,
             stale_connections: 0,
@@ -125,10 +128,14 @@ impl Shard {
         self.settle();
         self.effects.flush.append(&mut self.wires.dirty);
         for slot in &self.effects.flush {
-            self.wires.connections.get_mut(slot.0).outbound.listed = false;
+            let connection = self.wires.connections.get_mut(slot.0);
+            connection.outbound.listed = false;
+            connection.note_output(self.now);
         }
         self.wires.pressed = false;
-        self.effects.more = !self.reaping.is_empty() || self.has_services_input();
+        self.answer_a_page();
+        let asked = !self.inquiries.is_empty();
+        self.effects.more = !self.reaping.is_empty() || self.has_services_input() || asked;
         effects.clear();
         std::mem::swap(effects, &mut self.effects);
     }
@@ -226,8 +233,10 @@ impl Shard {
     }
 
     fn end_connection(&mut self, slot: Slot) {
+        let closing = self.wires.get(slot).closing;
+        let reason = closing.expect("only connections that end are settled");
+        self.note_end(slot, reason);
         let connection = self.wires.connections.get_mut(slot.0);
-        let reason = connection.closing.expect("only connections that end are settled");
         connection.carry = Vec::new();
         let ping_sent = connection.liveness.ping_sent;
         let armed = connection.liveness.armed;
@@ -267,6 +276,7 @@ impl Shard {
 
     /// Lets go of a connection that is closed and has no subscription left.
     pub(crate) fn release(&mut self, slot: Slot) {
+        self.count_released(slot);
         let mut connection: Connection = self.wires.connections.remove(slot.0);
         connection.outbound.clear(&mut self.wires.pool);
         self.timers.forget(slot, connection.liveness.armed);
@@ -508,6 +518,7 @@ impl Shard {
         let mut connection = Connection::new(id, peer);
         let interval = self.config.ping_interval;
         connection.liveness.set_first_ping(interval, self.now, &mut self.random);
+        connection.opened = self.now;
         connection.liveness.last_input = self.now;
         let slot = Slot(self.wires.connections.insert(connection));
         self.effects.opened.push((slot, socket));

@@ -57,6 +57,20 @@ pub fn matches(pattern: &[u8], subject: &[u8]) -> bool {
     }
 }
 
+/// Is there a subject that both patterns match?
+pub fn collide(one: &[u8], other: &[u8]) -> bool {
+    let mut one = tokens(one);
+    let mut other = tokens(other);
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) | (Some(b">"), Some(_)) | (Some(_), Some(b">")) => return true,
+            (Some(b"*"), Some(_)) | (Some(_), Some(b"*")) => {}
+            (Some(a), Some(b)) if a == b => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +120,24 @@ mod tests {
         ] {
             let found = matches(pattern.as_bytes(), subject.as_bytes());
             assert_eq!(found, expected, "{pattern} {subject}");
+        }
+    }
+
+    #[test]
+    fn patterns_collide_where_a_subject_suits_both() {
+        let rows = [
+            ("a.b", "a.b", true),
+            ("a.b", "a.c", false),
+            ("a.*", "*.b", true),
+            ("a.>", "a", false),
+            ("a.>", "*.*.c", true),
+            (">", "a.b.c", true),
+            ("a.*", "a.b.c", false),
+            ("a.*.c", "a.>", true),
+        ];
+        for (one, other, expected) in rows {
+            assert_eq!(collide(one.as_bytes(), other.as_bytes()), expected, "{one} {other}");
+            assert_eq!(collide(other.as_bytes(), one.as_bytes()), expected, "{other} {one}");
         }
     }
 }

@@ -86,6 +86,8 @@ pub struct Index {
     remote: RemoteLiterals,
     hasher: RandomState,
     version: u64,
+    inserts: u64,
+    removes: u64,
     /// Changes of leaves whose first token is a wildcard.
     changes_any: u32,
     /// Changes of leaves by their first token, hashed into few counters.
@@ -107,6 +109,8 @@ impl Index {
             remote: RemoteLiterals::default(),
             hasher,
             version: 1,
+            inserts: 0,
+            removes: 0,
             changes_any: 1,
             changes: [0; CHANGE_COUNTERS],
             scratch: Vec::new(),
@@ -137,6 +141,24 @@ impl Index {
         (self.remote.len(), remote.count())
     }
 
+    /// What a subscription listens to: the pattern, and the queue group or nothing.
+    pub fn describe(&self, id: SubId) -> (&[u8], &[u8]) {
+        let subscription = self.subscriptions.get(id);
+        let pattern = self.lists.pattern_of(subscription);
+        if subscription.home.kind() != HomeKind::Queue {
+            return (pattern, b"");
+        }
+        let leaf = self.lists.trie.leaves.get(subscription.home.id());
+        let position = subscription.position as usize;
+        let group = leaf.queues.iter().find(|group| group.members.get(position) == Some(&id));
+        (pattern, group.expect("a queue subscription stands where it says").name())
+    }
+
+    /// Subscriptions that came and went so far.
+    pub const fn turnover(&self) -> (u64, u64) {
+        (self.inserts, self.removes)
+    }
+
     /// Adds a subscription. An empty queue means a plain one.
     ///
     /// # Errors
@@ -152,6 +174,7 @@ impl Index {
             return Err(InvalidSubject);
         }
         self.version += 1;
+        self.inserts += 1;
         let sid = self.subscriptions.sids.intern(sid);
         let subscription = Subscription { slot: connection.0, sid, ..Subscription::default() };
         let id = SubId(self.subscriptions.slab.insert(subscription));
@@ -216,6 +239,7 @@ impl Index {
     /// Ends a subscription.
     pub fn unsubscribe(&mut self, id: SubId) -> Change {
         self.version += 1;
+        self.removes += 1;
         let subscription = self.subscriptions.slab.remove(id.0);
         self.subscriptions.sids.release(subscription.sid);
         let (home, position) = (subscription.home.id(), subscription.position as usize);

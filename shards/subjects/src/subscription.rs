@@ -185,6 +185,21 @@ impl Subscriptions {
         (delivered <= subscription.max, delivered >= subscription.max)
     }
 
+    /// The subscriptions among so many places from one on, and the place that follows; `None` after
+    /// the last.
+    pub fn page(
+        &self,
+        from: u32,
+        places: usize,
+    ) -> (impl Iterator<Item = (SubId, &Subscription)>, Option<u32>) {
+        let all = self.slab.places_from(from).take(places);
+        // A vacated place has no name, and every subscription has one.
+        let used = all.filter(|(_, subscription)| subscription.sid != Sid::default());
+        let next = from as usize + places;
+        let next = (next < self.slab.place_count()).then_some(next as u32);
+        (used.map(|(id, subscription)| (SubId(id), subscription)), next)
+    }
+
     /// Subscriptions in all.
     pub fn len(&self) -> usize {
         self.slab.len()
