@@ -1,9 +1,24 @@
-//! What one core keeps on disk: its journal, and the segments of its streams.
+//! What one core keeps: its journal, and the segments of its logs.
+//!
+//! Nothing here knows a file. A [`Store`] decides what is to be written where
+//! ([`Store::take_requests`]) and takes what came of it ([`Store::completed`]); between the two
+//! everything it was told is already there to be read, in order, and [`Store::durable`] says how
+//! much of it survives a loss of power.
+//!
+//! A log knows keys as opaque bytes; whoever looks for several makes a [`KeySet`] of them.
 
-/// One stream's messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct LogId(pub u32);
+mod damage;
+mod disk;
+mod entry;
+mod keys;
+mod log;
+mod position;
+mod store;
 
-/// Every log of a core.
-#[derive(Debug, Default)]
-pub struct Store {}
+pub use damage::{Damage, What};
+pub use disk::{DiskCompletion, DiskRequest};
+pub use entry::{Entry, Fetched, ReadId};
+pub use keys::{KeyId, KeySet, KeyState, Keys};
+pub use log::{Log, counted_bytes};
+pub use position::{Durable, Ordered, Position};
+pub use store::{Failure, Kind, LogId, LogOptions, Store, StoreOptions, Sync};
