@@ -49,11 +49,6 @@ impl Slot {
     }
 }
 
-/// A subscriber of the broker's own: what a message for it is handed in under. Reused once its
-/// subscription has ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceId(pub u32);
-
 /// A set of cores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CoreSet(u64);
