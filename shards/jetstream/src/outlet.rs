@@ -7,6 +7,11 @@ pub trait Outlet {
     /// Hands a message to ordinary routing. True if anyone got it, here or on another core.
     fn publish(&mut self, account: AccountId, message: &wire::Message<'_>) -> bool;
 
+    /// Hands a message to the subscribers of `route`, who see `message.subject`: what a consumer
+    /// delivers keeps the subject it was stored under. True if anyone got it, here or on another
+    /// core.
+    fn deliver(&mut self, account: AccountId, route: &[u8], message: &wire::Message<'_>) -> bool;
+
     /// From now on, messages of the account on subjects that match go to
     /// [`JetStream::receive`](crate::JetStream::receive) under `service`. One service has one
     /// subscription; an empty queue is none.

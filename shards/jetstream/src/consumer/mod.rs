@@ -1,5 +1,8 @@
 //! Consumers: the hooks that a stream calls. (The bodies are placeholders.)
 
+mod json;
+pub mod stamp;
+
 use base::{Time, ids::ServiceId};
 use wire::Message;
 
