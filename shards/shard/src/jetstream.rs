@@ -30,7 +30,7 @@ impl Outlet for Shard {
     }
 
     fn interest_version(&self) -> u64 {
-        self.index.version()
+        self.spaces.changes()
     }
 }
 
