@@ -3,9 +3,9 @@
 
 use std::hint::black_box;
 
-use base::{CoreId, Random, Slot};
+use base::{AccountId, CoreId, Random, Slot};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use subjects::{Index, Route};
+use subjects::{Index, Route, Subscriptions};
 
 const LITERALS: usize = 1_000_000;
 /// Routes that one round asks for.
@@ -19,37 +19,41 @@ fn subject(number: usize) -> Vec<u8> {
     format!("orders.{}.{number}", number % 97).into_bytes()
 }
 
-fn filled() -> Index {
-    let mut index = Index::new(7);
+fn empty() -> (Index, Subscriptions) {
+    (Index::new(7, AccountId::GLOBAL), Subscriptions::new(7))
+}
+
+fn filled() -> (Index, Subscriptions) {
+    let (mut index, mut all) = empty();
     for number in 0..LITERALS {
         let sid = number.to_string();
-        let added = index.subscribe(Slot(1), sid.as_bytes(), &subject(number), b"");
+        let added = index.subscribe(&mut all, Slot(1), sid.as_bytes(), &subject(number), b"");
         added.expect("the subject is valid");
     }
-    index
+    (index, all)
 }
 
 /// Each subject's route and its first subscription.
-fn one_by_one(index: &mut Index, subjects: &[Vec<u8>]) {
+fn one_by_one(index: &mut Index, all: &Subscriptions, subjects: &[Vec<u8>]) {
     for subject in subjects {
         let route = index.route(subject);
-        index.touch(black_box(&[route]));
+        index.touch(all, black_box(&[route]));
     }
 }
 
 /// The same, with the misses of a batch under way together.
-fn in_batches(index: &mut Index, subjects: &[Vec<u8>]) {
+fn in_batches(index: &mut Index, all: &Subscriptions, subjects: &[Vec<u8>]) {
     for batch in subjects.chunks_exact(BATCH) {
         let mut routes = [Route::default(); BATCH];
         for (subject, route) in batch.iter().zip(&mut routes) {
             *route = index.route(subject);
         }
-        index.touch(black_box(&routes));
+        index.touch(all, black_box(&routes));
     }
 }
 
 fn route(criterion: &mut Criterion) {
-    let mut index = filled();
+    let (mut index, all) = filled();
     let mut random = Random::new(1);
     let drawn = (0..ASKED).map(|_| random.below(LITERALS as u64) as usize);
     let asked: Vec<Vec<u8>> = drawn.map(subject).collect();
@@ -57,23 +61,23 @@ fn route(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(ROUND as u64));
     let mut rounds = asked.chunks_exact(ROUND).cycle();
     group.bench_function("literal of a million", |bencher| {
-        bencher.iter(|| one_by_one(&mut index, rounds.next().expect("rounds repeat")));
+        bencher.iter(|| one_by_one(&mut index, &all, rounds.next().expect("rounds repeat")));
     });
     group.bench_function("literal of a million, in batches", |bencher| {
-        bencher.iter(|| in_batches(&mut index, rounds.next().expect("rounds repeat")));
+        bencher.iter(|| in_batches(&mut index, &all, rounds.next().expect("rounds repeat")));
     });
     index.remote_pattern(CoreId(1), b"orders.*.1", b"", 1);
     group.bench_function("literal of a million, with patterns", |bencher| {
-        bencher.iter(|| one_by_one(&mut index, rounds.next().expect("rounds repeat")));
+        bencher.iter(|| one_by_one(&mut index, &all, rounds.next().expect("rounds repeat")));
     });
     group.finish();
 }
 
 fn patterns(criterion: &mut Criterion) {
-    let mut index = Index::new(7);
+    let (mut index, mut all) = empty();
     for number in 0..1000 {
         let pattern = format!("orders.*.{number}.>");
-        let added = index.subscribe(Slot(1), b"1", pattern.as_bytes(), b"");
+        let added = index.subscribe(&mut all, Slot(1), b"1", pattern.as_bytes(), b"");
         added.expect("the pattern is valid");
     }
     let ask = |number: usize| format!("orders.eu.{}.{number}", number % 1000).into_bytes();

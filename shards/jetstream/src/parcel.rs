@@ -110,7 +110,7 @@ mod tests {
         let message = parcel.clear().body(b"hi").message(b"a", b"");
         assert_eq!((message.tail, message.header), (&b"2\r\nhi\r\n"[..], 0));
         let message = parcel.status("408 Request Timeout").message(b"a", b"");
-        assert_eq!(message.tail, b"34 34\r\nNATS/1.0 408 Request Timeout\r\n\r\n\r\n");
+        assert_eq!(message.tail, b"32 32\r\nNATS/1.0 408 Request Timeout\r\n\r\n\r\n");
         let message = parcel.clear().block(b"NATS/1.0\r\nA: b\r\n\r\n").number("C", 7);
         assert_eq!(message.message(b"a", b"").body(), b"NATS/1.0\r\nA: b\r\nC: 7\r\n\r\n\r\n");
     }

@@ -1,6 +1,6 @@
 //! The state of one connection.
 
-use base::{BufferPool, ConnectionId, Time};
+use base::{AccountId, BufferPool, ConnectionId, Time};
 use hashbrown::HashTable;
 use subjects::{Sids, SubId, Subscriptions};
 
@@ -96,6 +96,8 @@ pub struct Connection {
     pub peer: Peer,
     /// What CONNECT asked for.
     pub options: Options,
+    /// The account whose subjects it speaks of.
+    pub account: AccountId,
     /// Counts.
     pub statistics: Statistics,
     /// Bytes on their way to the peer.

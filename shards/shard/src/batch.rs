@@ -5,7 +5,7 @@
 //! since none depends on another's (benches/index.rs). Delivery then finds everything at hand.
 
 use base::Slot;
-use subjects::Route;
+use subjects::{Index, Route};
 use wire::{Message, PublishLine, quick_publish};
 
 use crate::shard::Shard;
@@ -39,11 +39,13 @@ impl Shard {
         }
         let lines = &lines[..count];
         let mut routes = [Route::default(); BATCH];
-        if !self.look_up(lines, &mut routes) && !self.look_up(lines, &mut routes) {
+        let account = self.wires.get(slot).account;
+        let index = self.spaces.at(account);
+        if !look_up(index, lines, &mut routes) && !look_up(index, lines, &mut routes) {
             return 0;
         }
-        self.index.touch(&routes[..count]);
-        let version = self.index.version();
+        let version = index.version();
+        self.spaces.touch(account, &routes[..count]);
         let mut done = 0;
         for ((start, line), route) in lines.iter().zip(routes) {
             let end = start + line.line_bytes + line.size + 2;
@@ -56,22 +58,11 @@ impl Shard {
             };
             self.publish_routed(slot, &message, route);
             done = end;
-            if self.index.version() != version || self.wires.pressed {
+            if self.spaces.at(account).version() != version || self.wires.pressed {
                 break;
             }
         }
         done
-    }
-
-    /// Looks up the routes of all lines. False if one look-up took another's place in the memory of
-    /// matches: then they have to be looked up again, or, if two subjects share one place, one by
-    /// one.
-    fn look_up(&mut self, lines: &[(usize, PublishLine<'_>)], routes: &mut [Route; BATCH]) -> bool {
-        let version = self.index.version();
-        for ((_, line), route) in lines.iter().zip(routes) {
-            *route = self.index.route(line.subject);
-        }
-        self.index.version() == version
     }
 
     /// Finds publishes that need no further check. Returns how many.
@@ -93,4 +84,18 @@ impl Shard {
         }
         count
     }
+}
+
+/// Looks up the routes of all lines. False if one look-up took another's place in the memory of
+/// matches: then they have to be looked up again, or, if two subjects share one place, one by one.
+fn look_up(
+    index: &mut Index,
+    lines: &[(usize, PublishLine<'_>)],
+    routes: &mut [Route; BATCH],
+) -> bool {
+    let version = index.version();
+    for ((_, line), route) in lines.iter().zip(routes) {
+        *route = index.route(line.subject);
+    }
+    index.version() == version
 }

@@ -2,7 +2,7 @@
 //!
 //! Both ends are this server, so a frame that cannot be read is a defect and stops it.
 
-use base::ConnectionId;
+use base::{AccountId, ConnectionId};
 use session::{Door, Peer};
 use wire::Message;
 
@@ -12,8 +12,9 @@ use crate::train::Train;
 /// Bytes in front of a frame that give its length, themselves included.
 const LENGTH_BYTES: usize = 4;
 
-/// Fields of fixed size in front of a message: length, kind, plain, hops, five sizes, origin.
-const MESSAGE_HEAD_BYTES: usize = 35;
+/// Fields of fixed size in front of a message: length, kind, plain, hops, five sizes, origin,
+/// account, and the size of the target.
+const MESSAGE_HEAD_BYTES: usize = 43;
 
 const MESSAGE: u8 = 1;
 const LITERAL: u8 = 2;
@@ -29,11 +30,13 @@ pub(crate) enum Frame<'a> {
     Message(Relayed<'a>),
     /// A literal subject is wanted, or no longer, by the core that says so.
     Literal {
+        account: AccountId,
         hash: u64,
         wanted: bool,
     },
     /// A pattern or queue group has so many members on the core that says so.
     Pattern {
+        account: AccountId,
         weight: u32,
         pattern: &'a [u8],
         queue: &'a [u8],
@@ -49,6 +52,7 @@ pub(crate) enum Frame<'a> {
     Gone,
     /// Messages on one subject for all plain subscriptions.
     Train {
+        account: AccountId,
         subject: &'a [u8],
         /// The tails, one behind the other.
         input: &'a [u8],
@@ -64,6 +68,9 @@ pub(crate) enum Frame<'a> {
 /// A message from another core.
 #[derive(Debug)]
 pub(crate) struct Relayed<'a> {
+    pub(crate) account: AccountId,
+    /// Where it goes, if that is not its subject.
+    pub(crate) target: &'a [u8],
     pub(crate) message: Message<'a>,
     /// Is it for all plain subscriptions?
     pub(crate) plain: bool,
@@ -100,9 +107,11 @@ fn close(out: &mut [u8], start: usize) {
     out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
 }
 
-/// Appends a message for the plain subscriptions, if `plain`, and one member of each queue group.
+/// Appends a message for the plain subscriptions, if `plain`, and one member of each queue group,
+/// of `target`, or of its subject if that is empty.
 pub(crate) fn put_message<'q>(
     out: &mut Vec<u8>,
+    (account, target): (AccountId, &[u8]),
     message: &Message<'_>,
     plain: bool,
     hops: u8,
@@ -121,6 +130,8 @@ pub(crate) fn put_message<'q>(
     head[19..23].copy_from_slice(&number(message.sizes_bytes).to_le_bytes());
     // No connection has the number zero.
     head[27..35].copy_from_slice(&silent.map_or(0, |id| id.0).to_le_bytes());
+    head[35..39].copy_from_slice(&account.0.to_le_bytes());
+    head[39..43].copy_from_slice(&number(target.len()).to_le_bytes());
     out.reserve(head.len() + message.subject.len() + message.reply.len() + message.tail.len());
     out.extend_from_slice(&head);
     for queue in queues {
@@ -128,6 +139,7 @@ pub(crate) fn put_message<'q>(
     }
     let queue_bytes = number(out.len() - start - head.len());
     out[start + 23..start + 27].copy_from_slice(&queue_bytes.to_le_bytes());
+    out.extend_from_slice(target);
     out.extend_from_slice(message.subject);
     out.extend_from_slice(message.reply);
     out.extend_from_slice(message.tail);
@@ -135,16 +147,24 @@ pub(crate) fn put_message<'q>(
 }
 
 /// Appends news of a literal subject.
-pub(crate) fn put_literal(out: &mut Vec<u8>, hash: u64, wanted: bool) {
+pub(crate) fn put_literal(out: &mut Vec<u8>, account: AccountId, hash: u64, wanted: bool) {
     let start = open(out, LITERAL);
+    out.extend_from_slice(&account.0.to_le_bytes());
     out.push(u8::from(wanted));
     out.extend_from_slice(&hash.to_le_bytes());
     close(out, start);
 }
 
 /// Appends news of a pattern or queue group.
-pub(crate) fn put_pattern(out: &mut Vec<u8>, pattern: &[u8], queue: &[u8], weight: u32) {
+pub(crate) fn put_pattern(
+    out: &mut Vec<u8>,
+    account: AccountId,
+    pattern: &[u8],
+    queue: &[u8],
+    weight: u32,
+) {
     let start = open(out, PATTERN);
+    out.extend_from_slice(&account.0.to_le_bytes());
     out.extend_from_slice(&weight.to_le_bytes());
     put_text(out, pattern);
     put_text(out, queue);
@@ -186,6 +206,7 @@ pub(crate) fn put_train(out: &mut Vec<u8>, train: &Train<'_>) {
     let lengths = train.tails.len() * 4;
     out.reserve(32 + train.subject.len() + lengths + train.bytes());
     let start = open(out, TRAIN);
+    out.extend_from_slice(&train.account.0.to_le_bytes());
     put_text(out, train.subject);
     out.extend_from_slice(&u32::try_from(lengths).expect("a train is short").to_le_bytes());
     for (from, to) in train.tails {
@@ -233,10 +254,13 @@ pub(crate) fn read(frame: &[u8]) -> Frame<'_> {
     match kind {
         MESSAGE => read_message(rest),
         LITERAL => {
+            let account = take_account(&mut rest);
             let [wanted] = take_array(&mut rest);
-            Frame::Literal { wanted: wanted == 1, hash: u64::from_le_bytes(take_array(&mut rest)) }
+            let hash = u64::from_le_bytes(take_array(&mut rest));
+            Frame::Literal { account, wanted: wanted == 1, hash }
         }
         PATTERN => Frame::Pattern {
+            account: take_account(&mut rest),
             weight: take_number(&mut rest),
             pattern: take_text(&mut rest),
             queue: take_text(&mut rest),
@@ -252,6 +276,7 @@ pub(crate) fn read(frame: &[u8]) -> Frame<'_> {
         }
         GONE => Frame::Gone,
         TRAIN => Frame::Train {
+            account: take_account(&mut rest),
             subject: take_text(&mut rest),
             lengths: take_text(&mut rest),
             input: rest,
@@ -267,15 +292,17 @@ fn read_message(mut rest: &[u8]) -> Frame<'_> {
     let [subject, reply, header, sizes, queues] = std::array::from_fn(|_| number());
     let silent = u64::from_le_bytes(take_array(&mut rest));
     let silent = (silent != 0).then_some(ConnectionId(silent));
+    let account = take_account(&mut rest);
+    let target = take_number(&mut rest) as usize;
     let mut text = |length| {
         let (text, after) = rest.split_at(length);
         rest = after;
         text
     };
-    let queues = text(queues);
+    let (queues, target) = (text(queues), text(target));
     let (subject, reply) = (text(subject), text(reply));
     let message = Message { subject, reply, header, tail: rest, sizes_bytes: sizes };
-    Frame::Message(Relayed { message, plain: plain == 1, hops, silent, queues })
+    Frame::Message(Relayed { account, target, message, plain: plain == 1, hops, silent, queues })
 }
 
 fn take_array<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
@@ -286,6 +313,10 @@ fn take_array<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
 
 fn take_number(rest: &mut &[u8]) -> u32 {
     u32::from_le_bytes(take_array(rest))
+}
+
+fn take_account(rest: &mut &[u8]) -> AccountId {
+    AccountId(take_number(rest))
 }
 
 fn take_text<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
@@ -310,15 +341,24 @@ mod tests {
         };
         let mut out = b"earlier".to_vec();
         let queues = [&b"q"[..], b"workers"];
-        put_message(&mut out, &message, true, 3, Some(ConnectionId(9)), queues.into_iter());
+        put_message(
+            &mut out,
+            (AccountId(5), b"target"),
+            &message,
+            true,
+            3,
+            Some(ConnectionId(9)),
+            queues.into_iter(),
+        );
         let frame = &out[7..];
         assert_eq!(length(frame), Some(frame.len()));
         let Frame::Message(relayed) = read(frame) else { panic!() };
+        assert_eq!(relayed.target, b"target");
         assert_eq!(relayed.message.subject, message.subject);
         assert_eq!(relayed.message.reply, message.reply);
         assert_eq!(relayed.message.tail, message.tail);
         assert_eq!((relayed.message.header, relayed.message.sizes_bytes), (12, 7));
-        assert_eq!((relayed.plain, relayed.hops), (true, 3));
+        assert_eq!((relayed.plain, relayed.hops, relayed.account), (true, 3, AccountId(5)));
         assert_eq!(relayed.silent, Some(ConnectionId(9)));
         assert_eq!(relayed.queues().collect::<Vec<_>>(), [&b"q"[..], b"workers"]);
     }
@@ -326,13 +366,16 @@ mod tests {
     #[test]
     fn the_other_frames() {
         let mut out = Vec::new();
-        put_literal(&mut out, 77, true);
-        assert!(matches!(read(&out), Frame::Literal { hash: 77, wanted: true }));
-        out.clear();
-        put_pattern(&mut out, b"a.*", b"q", 9);
-        let Frame::Pattern { weight: 9, pattern: b"a.*", queue: b"q" } = read(&out) else {
+        put_literal(&mut out, AccountId(1), 77, true);
+        let Frame::Literal { account: AccountId(1), hash: 77, wanted: true } = read(&out) else {
             panic!()
         };
+        out.clear();
+        put_pattern(&mut out, AccountId(9), b"a.*", b"q", 9);
+        let Frame::Pattern { account, weight: 9, pattern: b"a.*", queue: b"q" } = read(&out) else {
+            panic!()
+        };
+        assert_eq!(account, AccountId(9));
         out.clear();
         let peer = Peer { host: "::1".into(), port: 5 };
         put_adopt(&mut out, Socket(3), ConnectionId(8), Door::WebSocket, &peer);
@@ -355,11 +398,14 @@ mod tests {
         assert_eq!(length(&out[..3]), None);
         out.clear();
         let input = b"1\r\nx\r\n....2\r\nyz\r\n";
-        put_train(&mut out, &Train { subject: b"foo", input, tails: &[(0, 6), (10, 17)] });
-        let Frame::Train { subject: b"foo", input, lengths } = read(&out) else { panic!() };
+        let account = AccountId(2);
+        put_train(&mut out, &Train { account, subject: b"foo", input, tails: &[(0, 6), (10, 17)] });
+        let Frame::Train { account, subject: b"foo", input, lengths } = read(&out) else {
+            panic!()
+        };
         let mut tails = Vec::new();
         tails_of(lengths, &mut tails);
-        let train = Train { subject: b"foo", input, tails: &tails };
+        let train = Train { account, subject: b"foo", input, tails: &tails };
         assert_eq!(train.tails().collect::<Vec<_>>(), [&b"1\r\nx\r\n"[..], b"2\r\nyz\r\n"]);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use base::{AccountId, ConnectionId, Duration, Slot, Time};
 use session::{Connection, Peer, Reason, Statistics};
-use subjects::{Index, Subscription};
+use subjects::Subscription;
 
 use crate::services::SERVICES;
 use crate::shard::Shard;
@@ -269,7 +269,7 @@ impl Census {
         if connection.close_asked || !connection.is_open() {
             return;
         }
-        let account = AccountId::GLOBAL;
+        let account = connection.account;
         let place = self.accounts.iter().position(|census| census.account == account);
         let place = place.unwrap_or_else(|| {
             self.accounts.push(AccountCensus { account, ..AccountCensus::default() });
@@ -317,8 +317,8 @@ impl Shard {
                 statistics: self.past,
                 slow_consumers: self.slow_consumers,
                 stale_connections: self.stale_connections,
-                subscriptions: self.index.subscriptions().len(),
-                turnover: self.index.turnover(),
+                subscriptions: self.spaces.subscriptions.len(),
+                turnover: self.spaces.turnover(),
                 accepted: self.placement.accepted(),
                 lane_bytes: self.outboxes.bytes_waiting(),
                 ..Census::default()
@@ -396,7 +396,7 @@ impl Shard {
         found: &mut Vec<SubscriptionView>,
         from: u32,
     ) -> Option<u32> {
-        let (page, next) = self.index.subscriptions().page(from, PLACES_PER_TURN);
+        let (page, next) = self.spaces.subscriptions.page(from, PLACES_PER_TURN);
         let end = filter.offset.saturating_add(filter.limit);
         let before = found.len();
         for (id, subscription) in page {
@@ -404,10 +404,10 @@ impl Shard {
             if slots.is_some_and(|slots| !slots.contains(subscription.connection())) {
                 continue;
             }
-            if filter.account.is_some_and(|account| account != AccountId::GLOBAL) {
+            if filter.account.is_some_and(|account| account != subscription.account()) {
                 continue;
             }
-            let (pattern, queue) = self.index.describe(id);
+            let (pattern, queue) = self.spaces.describe(id);
             if !filter.admits_pattern(pattern) {
                 continue;
             }
@@ -431,12 +431,12 @@ impl Shard {
     ) -> SubscriptionView {
         SubscriptionView {
             connection: self.wires.get(subscription.connection()).id,
-            account: AccountId::GLOBAL,
+            account: subscription.account(),
             subject: pattern.to_vec(),
             queue: queue.to_vec(),
-            sid: self.index.subscriptions().sids.with(subscription.sid, <[u8]>::to_vec),
+            sid: self.spaces.subscriptions.sids.with(subscription.sid, <[u8]>::to_vec),
             delivered: subscription.delivered,
-            max: subscription.max,
+            max: subscription.max(),
         }
     }
 
@@ -455,7 +455,7 @@ impl Shard {
         let text = |text: Option<&String>| text.cloned().unwrap_or_default();
         ConnectionView {
             id: connection.id,
-            account: AccountId::GLOBAL,
+            account: connection.account,
             peer: connection.peer.clone(),
             opened: connection.opened,
             last_activity: connection.last_activity(),
@@ -484,11 +484,10 @@ impl Shard {
         }
         let connection = self.wires.get(slot);
         let ids = connection.subscriptions.iter().take(REMEMBERED_PER_CONNECTION);
-        let index: &Index = &self.index;
         let subscriptions = ids.map(|id| {
             let id = subjects::SubId(*id);
-            let (pattern, queue) = index.describe(id);
-            self.view_subscription(index.subscriptions().get(id), pattern, queue)
+            let (pattern, queue) = self.spaces.describe(id);
+            self.view_subscription(self.spaces.subscriptions.get(id), pattern, queue)
         });
         let subscriptions = subscriptions.collect();
         self.effects.happenings.push(Happening::Ended(view, reason, subscriptions));

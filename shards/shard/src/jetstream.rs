@@ -16,6 +16,10 @@ impl Outlet for Shard {
         self.speak(account, message)
     }
 
+    fn deliver(&mut self, account: AccountId, route: &[u8], message: &Message<'_>) -> bool {
+        self.speak_to(account, route, message)
+    }
+
     fn subscribe(&mut self, account: AccountId, pattern: &[u8], queue: &[u8], service: ServiceId) {
         let listening = self.listen(account, pattern, queue, Owner::JetStream, service);
         listening.expect("subjects of streams are checked before they are subscribed to");
@@ -30,7 +34,7 @@ impl Outlet for Shard {
     }
 
     fn interest_version(&self) -> u64 {
-        self.index.version()
+        self.spaces.changes()
     }
 }
 

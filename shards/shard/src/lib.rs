@@ -27,6 +27,7 @@ mod receive;
 mod relay;
 mod services;
 mod shard;
+mod spaces;
 mod subscribe;
 mod timers;
 mod trace;

@@ -1,8 +1,8 @@
 //! A message finds its subscribers: the hot path.
 
-use base::{CoreId, Slot};
+use base::{AccountId, CoreId, Slot};
 use smallvec::SmallVec;
-use subjects::{Leaf, QueueGroup, Route, SubId, Subscriptions};
+use subjects::{Leaf, Lists, QueueGroup, Route, SubId, Subscriptions};
 use wire::{Message, PublishLine};
 
 use crate::effects::Level;
@@ -16,6 +16,8 @@ use crate::wires::Wires;
 pub(crate) struct Scratch {
     /// Subscriptions that came to their end by a delivery.
     ended: Vec<(Slot, SubId)>,
+    /// Where a message goes that keeps another subject; empty for all others.
+    pub(crate) target: Vec<u8>,
     /// Sizes and body of a message that did not stand in the input as a MSG has them.
     tail: Vec<u8>,
     /// Where the messages of a train from another core stand.
@@ -119,7 +121,7 @@ impl Shard {
         connection.statistics.in_messages += 1;
         connection.statistics.in_bytes += message.size() as u64;
         connection.liveness.last_input = self.now;
-        let options = connection.options;
+        let (options, account) = (connection.options, connection.account);
         if is_special(message) && !self.may_publish(slot, message) {
             return;
         }
@@ -129,11 +131,11 @@ impl Shard {
         }
         let origin = Some(Origin { slot, echo: options.echo });
         let delivered = if message.subject.first() == Some(&b'$') {
-            self.deliver_spoken(route, message, origin, slot)
+            self.deliver_spoken(account, route, message, origin, slot)
         } else {
-            let delivered = self.deliver_plain(route, message, origin);
-            let far = route.queued || !route.cores.is_empty();
-            (far && self.deliver_far(route, message, origin)) || delivered
+            let delivered = self.deliver_plain(account, route, message, origin);
+            let far = route.indirect || !route.cores.is_empty();
+            (far && self.deliver_far(account, route, message, origin)) || delivered
         };
         if !delivered && options.no_responders && !message.reply.is_empty() {
             self.answer_no_responders(slot, message);
@@ -145,11 +147,12 @@ impl Shard {
     #[inline]
     fn recall(&mut self, slot: Slot, subject: &[u8]) -> Route {
         let connection = self.wires.connections.get_mut(slot.0);
-        if let Some(route) = connection.remembered.find(subject, self.index.version()) {
+        let index = self.spaces.at(connection.account);
+        if let Some(route) = connection.remembered.find(subject, index.version()) {
             return route;
         }
-        let route = self.index.route(subject);
-        connection.remembered.note(subject, self.index.version(), route);
+        let route = index.route(subject);
+        connection.remembered.note(subject, index.version(), route);
         route
     }
 
@@ -178,12 +181,13 @@ impl Shard {
     #[inline]
     pub(crate) fn deliver_plain(
         &mut self,
+        account: AccountId,
         route: Route,
         message: &Message<'_>,
         origin: Option<Origin>,
     ) -> bool {
         let trace = self.config.trace;
-        let (lists, subscriptions) = self.index.split();
+        let (lists, subscriptions) = self.spaces.split(account);
         let mut delivered = false;
         let mut deliver = |id: SubId| {
             let subscription = subscriptions.get(id);
@@ -210,7 +214,7 @@ impl Shard {
             }
         }
         if trace && delivered {
-            self.trace_deliveries(route, message, origin);
+            self.trace_deliveries(account, route, message, origin);
         }
         delivered
     }
@@ -218,24 +222,25 @@ impl Shard {
     /// Queue groups and other cores. True if anyone gets it.
     pub(crate) fn deliver_far(
         &mut self,
+        account: AccountId,
         route: Route,
         message: &Message<'_>,
         origin: Option<Origin>,
     ) -> bool {
         let mut picks = Picks::new();
         let mut delivered = !route.cores.is_empty();
-        let (lists, subscriptions) = self.index.split();
+        let (lists, subscriptions) = self.spaces.split(account);
         let mut leaves = lists.leaves(route);
         let earlier = lists.leaves(route);
         let mut passed = 0;
         while let Some(leaf) = leaves.next() {
-            for group in leaf.queues() {
+            for group in lists.groups(leaf) {
                 let name = group.name();
                 let mut before = earlier.clone().take(passed);
-                if before.any(|leaf| leaf.queues().iter().any(|other| other.name() == name)) {
+                if before.any(|leaf| lists.group(leaf, name).is_some()) {
                     continue;
                 }
-                let mut groups = Choice::of(leaves.clone(), name).groups;
+                let mut groups = Choice::of(lists, leaves.clone(), name).groups;
                 groups.push(group);
                 let mut choice = Choice::from(groups);
                 let picked = choice.pick(&mut self.random, |id| {
@@ -264,11 +269,13 @@ impl Shard {
         }
         let silent = origin.filter(|origin| !origin.echo);
         let silent = silent.map(|origin| self.wires.get(origin.slot).id);
+        let target = &self.scratch.target[..];
         for core in cores.iter() {
             let plain = route.cores.contains(core);
             let names = picks.iter().filter(|(picked, _)| *picked == core).map(|(_, name)| *name);
-            self.outboxes
-                .append(core, |out| frame::put_message(out, message, plain, 0, silent, names));
+            self.outboxes.append(core, |out| {
+                frame::put_message(out, (account, target), message, plain, 0, silent, names);
+            });
         }
         delivered
     }
@@ -276,11 +283,12 @@ impl Shard {
     /// Delivers to one member of this core of each named queue group. A group that has none left
     /// is handed on to a core that has.
     pub(crate) fn deliver_named(&mut self, route: Route, relayed: &Relayed<'_>) {
-        let Relayed { message, hops, silent, .. } = relayed;
+        let Relayed { message, account, target, hops, silent, .. } = relayed;
+        let (account, target) = (*account, *target);
         let (hops, silent) = (*hops, *silent);
         for name in relayed.queues() {
-            let (lists, subscriptions) = self.index.split();
-            let mut choice = Choice::of(lists.leaves(route), name);
+            let (lists, subscriptions) = self.spaces.split(account);
+            let mut choice = Choice::of(lists, lists.leaves(route), name);
             let can_take = |id| {
                 let connection = self.wires.get(subscriptions.get(id).connection());
                 connection.is_open()
@@ -295,7 +303,15 @@ impl Shard {
                     if let Some(core) = choice.pick_remote(&mut self.random) {
                         let names = std::iter::once(name);
                         self.outboxes.append(core, |out| {
-                            frame::put_message(out, message, false, hops + 1, silent, names);
+                            frame::put_message(
+                                out,
+                                (account, target),
+                                message,
+                                false,
+                                hops + 1,
+                                silent,
+                                names,
+                            );
                         });
                     }
                 }
@@ -316,8 +332,9 @@ impl Shard {
     /// Answers a request that nobody can serve (spec 1.5).
     #[cold]
     fn answer_no_responders(&mut self, slot: Slot, message: &Message<'_>) {
-        let route = self.index.route(message.reply);
-        let (lists, subscriptions) = self.index.split();
+        let account = self.wires.get(slot).account;
+        let route = self.spaces.at(account).route(message.reply);
+        let (lists, subscriptions) = self.spaces.split(account);
         let plain = lists.leaves(route).flat_map(|leaf| leaf.plain().iter().copied());
         let own = lists
             .literal(route)
@@ -337,8 +354,14 @@ impl Shard {
     }
 
     #[cold]
-    fn trace_deliveries(&mut self, route: Route, message: &Message<'_>, origin: Option<Origin>) {
-        let (lists, subscriptions) = self.index.split();
+    fn trace_deliveries(
+        &mut self,
+        account: AccountId,
+        route: Route,
+        message: &Message<'_>,
+        origin: Option<Origin>,
+    ) {
+        let (lists, subscriptions) = self.spaces.split(account);
         let plain = lists.leaves(route).flat_map(|leaf| leaf.plain().iter().copied());
         let targets: Vec<(Slot, Vec<u8>)> = lists
             .literal(route)
@@ -377,9 +400,8 @@ enum Member {
 
 impl<'a> Choice<'a> {
     /// The group of a name on each of these patterns.
-    fn of(leaves: impl Iterator<Item = &'a Leaf>, name: &[u8]) -> Self {
-        let named = |leaf: &'a Leaf| leaf.queues().iter().find(|group| group.name() == name);
-        Self::from(leaves.filter_map(named).collect())
+    fn of(lists: &'a Lists, leaves: impl Iterator<Item = &'a Leaf>, name: &[u8]) -> Self {
+        Self::from(leaves.filter_map(|leaf| lists.group(leaf, name)).collect())
     }
 
     fn from(groups: SmallVec<[&'a QueueGroup; 2]>) -> Self {

@@ -2,7 +2,7 @@
 
 use base::CoreId;
 
-use crate::frame::{self, Frame};
+use crate::frame::{self, Frame, Relayed};
 use crate::shard::Shard;
 use crate::train::Train;
 
@@ -47,26 +47,31 @@ impl Shard {
     fn accept_frame(&mut self, from: CoreId, bytes: &[u8]) {
         match frame::read(bytes) {
             Frame::Message(relayed) => {
-                let route = self.index.route(relayed.message.subject);
+                let account = relayed.account;
+                let Relayed { target, message, .. } = &relayed;
+                let target = if target.is_empty() { message.subject } else { target };
+                let route = self.spaces.at(account).route(target);
                 if relayed.plain {
                     // Subscriptions whose last delivery this was end below, when the route is not
                     // needed any more.
-                    self.deliver_plain(route, &relayed.message, None);
+                    self.deliver_plain(account, route, &relayed.message, None);
                 }
                 self.deliver_named(route, &relayed);
             }
-            Frame::Literal { hash, wanted } => self.index.remote_literal(from, hash, wanted),
-            Frame::Pattern { weight, pattern, queue } => {
-                self.index.remote_pattern(from, pattern, queue, weight);
+            Frame::Literal { account, hash, wanted } => {
+                self.spaces.remote_literal(account, from, hash, wanted);
+            }
+            Frame::Pattern { account, weight, pattern, queue } => {
+                self.spaces.remote_pattern(account, from, pattern, queue, weight);
             }
             Frame::Adopt { socket, id, door, peer } => {
                 self.open(socket, id, door, peer);
             }
             Frame::Gone => self.on_gone(from),
-            Frame::Train { subject, input, lengths } => {
+            Frame::Train { account, subject, input, lengths } => {
                 let mut tails = std::mem::take(&mut self.scratch.tails);
                 frame::tails_of(lengths, &mut tails);
-                self.accept_train(&Train { subject, input, tails: &tails });
+                self.accept_train(&Train { account, subject, input, tails: &tails });
                 self.scratch.tails = tails;
             }
             Frame::Evict { count } => self.evict(count),

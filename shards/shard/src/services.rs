@@ -155,24 +155,24 @@ impl Shard {
         let place = service.0 as usize;
         accounts.resize(accounts.len().max(place + 1), AccountId::GLOBAL);
         accounts[place] = account;
-        self.add(SERVICES, pattern, queue, Name::new(owner, service).as_bytes())
+        self.add(SERVICES, account, pattern, queue, Name::new(owner, service).as_bytes())
     }
 
     /// Ends a service's subscription, if it has one.
     pub fn unlisten(&mut self, owner: Owner, service: ServiceId) {
         let name = Name::new(owner, service);
         let connection = self.wires.get(SERVICES);
-        if let Some(id) = connection.subscription(name.as_bytes(), self.index.subscriptions()) {
+        if let Some(id) = connection.subscription(name.as_bytes(), &self.spaces.subscriptions) {
             self.remove(SERVICES, id);
         }
     }
 
     /// Publishes for a service. True if anyone gets it.
-    pub fn speak(&mut self, _account: AccountId, message: &Message<'_>) -> bool {
-        let route = self.index.route(message.subject);
-        let delivered = self.deliver_plain(route, message, None);
-        let relayed = if route.queued || !route.cores.is_empty() {
-            self.deliver_far(route, message, None)
+    pub fn speak(&mut self, account: AccountId, message: &Message<'_>) -> bool {
+        let route = self.spaces.at(account).route(message.subject);
+        let delivered = self.deliver_plain(account, route, message, None);
+        let relayed = if route.indirect || !route.cores.is_empty() {
+            self.deliver_far(account, route, message, None)
         } else {
             false
         };
@@ -180,11 +180,27 @@ impl Shard {
         delivered || relayed
     }
 
+    /// Publishes for a service to those who listen to `target`; what they see is the message's own
+    /// subject. True if anyone gets it.
+    pub fn speak_to(&mut self, account: AccountId, target: &[u8], message: &Message<'_>) -> bool {
+        let route = self.spaces.at(account).route(target);
+        let delivered = self.deliver_plain(account, route, message, None);
+        let mut relayed = false;
+        if route.indirect || !route.cores.is_empty() {
+            self.scratch.target.extend_from_slice(target);
+            relayed = self.deliver_far(account, route, message, None);
+            self.scratch.target.clear();
+        }
+        self.end_counted();
+        delivered || relayed
+    }
+
     /// Would a message on this subject reach anyone, here or on another core?
-    pub fn is_wanted(&mut self, _account: AccountId, subject: &[u8]) -> bool {
-        let route = self.index.route(subject);
-        let (lists, _) = self.index.split();
-        route.queued
+    pub fn is_wanted(&mut self, account: AccountId, subject: &[u8]) -> bool {
+        let index = self.spaces.at(account);
+        let route = index.route(subject);
+        let lists = index.lists();
+        route.indirect
             || !route.cores.is_empty()
             || lists.literal(route).next().is_some()
             || lists.leaves(route).any(|leaf| !leaf.plain().is_empty())
@@ -259,15 +275,16 @@ impl Shard {
     /// Delivers a message whose subject may be a service's, which then knows who sent it.
     pub(crate) fn deliver_spoken(
         &mut self,
+        account: AccountId,
         route: subjects::Route,
         message: &Message<'_>,
         origin: Option<Origin>,
         slot: Slot,
     ) -> bool {
         let before = self.wires.begin_speech(slot);
-        let delivered = self.deliver_plain(route, message, origin);
-        let relayed =
-            (route.queued || !route.cores.is_empty()) && self.deliver_far(route, message, origin);
+        let delivered = self.deliver_plain(account, route, message, origin);
+        let far = route.indirect || !route.cores.is_empty();
+        let relayed = far && self.deliver_far(account, route, message, origin);
         self.wires.end_speech(slot, before);
         delivered || relayed
     }

@@ -3,7 +3,7 @@
 use base::{AccountId, ConnectionId, CoreId, Moment, Random, Slab, Slot, Time, Wall};
 use jetstream::JetStream;
 use session::{Alarm, Config, Connection, Door, InfoLine, Peer, Reason, Stage, Statistics};
-use subjects::{Change, Index};
+use subjects::Change;
 
 use crate::effects::{Effects, Level, LogLine, Socket};
 use crate::entrance::Throttle;
@@ -14,6 +14,7 @@ use crate::outbox::Outboxes;
 use crate::placement::Placement;
 use crate::publish::Scratch;
 use crate::services::SERVICES;
+use crate::spaces::Spaces;
 use crate::subscribe::Reaping;
 use crate::timers::Timers;
 use crate::train;
@@ -36,7 +37,7 @@ pub struct Shard {
     /// The time that messages are stamped with.
     pub(crate) wall: Wall,
     pub(crate) random: Random,
-    pub(crate) index: Index,
+    pub(crate) spaces: Spaces,
     pub(crate) wires: Wires,
     pub(crate) outboxes: Outboxes,
     pub(crate) timers: Timers,
@@ -73,7 +74,7 @@ impl Shard {
             now,
             wall: Wall::default(),
             random: Random::new(seed ^ u64::from(core.0).wrapping_mul(0xd134_2543_de82_ef95)),
-            index: Index::new(seed),
+            spaces: Spaces::new(seed),
             wires: Wires::default(),
             outboxes: Outboxes::new(core, cores),
             timers: Timers::default(),
@@ -426,14 +427,15 @@ impl Shard {
     }
 
     /// Tells the other cores what they must know.
-    pub(crate) fn announce(&mut self, change: &Change) {
+    pub(crate) fn announce(&mut self, account: AccountId, change: &Change) {
         match change {
             Change::None => {}
             Change::Literal { hash, wanted } => {
-                self.outboxes.append_all(|out| frame::put_literal(out, *hash, *wanted));
+                self.outboxes.append_all(|out| frame::put_literal(out, account, *hash, *wanted));
             }
             Change::Pattern { pattern, queue, weight } => {
-                self.outboxes.append_all(|out| frame::put_pattern(out, pattern, queue, *weight));
+                self.outboxes
+                    .append_all(|out| frame::put_pattern(out, account, pattern, queue, *weight));
             }
         }
     }
@@ -452,8 +454,8 @@ impl Shard {
     pub fn census(&self) -> (usize, usize, (usize, usize)) {
         let connections = self.wires.connections.len() - 1;
         let services = self.wires.get(SERVICES).subscriptions.len();
-        let subscriptions = self.index.subscriptions().len() - services;
-        (connections, subscriptions, self.index.remote_interest())
+        let subscriptions = self.spaces.subscriptions.len() - services;
+        (connections, subscriptions, self.spaces.remote_interest())
     }
 
     /// Deadlines that are kept: one for each connection at most.

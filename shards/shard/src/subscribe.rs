@@ -1,6 +1,6 @@
 //! Subscriptions come and go.
 
-use base::{ConnectionId, Slot};
+use base::{AccountId, ConnectionId, Slot};
 use hashbrown::hash_table;
 use subjects::{SubId, grammar};
 
@@ -30,8 +30,11 @@ impl Shard {
             return;
         }
         let connection = self.wires.connections.get(slot.0);
-        let known = connection.subscription(sid, self.index.subscriptions()).is_some();
-        if !known && let Err(subjects::InvalidSubject) = self.add(slot, subject, queue, sid) {
+        let known = connection.subscription(sid, &self.spaces.subscriptions).is_some();
+        let account = connection.account;
+        if !known
+            && let Err(subjects::InvalidSubject) = self.add(slot, account, subject, queue, sid)
+        {
             self.wires.write_error(slot, "Invalid Subject");
             return;
         }
@@ -63,25 +66,25 @@ impl Shard {
     pub(crate) fn add(
         &mut self,
         slot: Slot,
+        account: AccountId,
         subject: &[u8],
         queue: &[u8],
         sid: &[u8],
     ) -> Result<(), subjects::InvalidSubject> {
-        let (id, change) = self.index.subscribe(slot, sid, subject, queue)?;
+        let (id, change) = self.spaces.subscribe(account, slot, sid, subject, queue)?;
         let connection = self.wires.connections.get_mut(slot.0);
-        connection.add_subscription(sid, id, self.index.subscriptions());
-        self.announce(&change);
+        connection.add_subscription(sid, id, &self.spaces.subscriptions);
+        self.announce(account, &change);
         Ok(())
     }
 
     pub(crate) fn unsubscribe(&mut self, slot: Slot, sid: &[u8], max: Option<u64>) {
         let connection = self.wires.connections.get_mut(slot.0);
         connection.liveness.last_input = self.now;
-        if let Some(id) = connection.subscription(sid, self.index.subscriptions()) {
-            let (_, subscriptions) = self.index.split();
-            let subscription = subscriptions.get_mut(id);
+        if let Some(id) = connection.subscription(sid, &self.spaces.subscriptions) {
+            let subscription = self.spaces.subscriptions.get_mut(id);
             match max {
-                Some(max) if max > subscription.delivered => subscription.max = max,
+                Some(max) if max > subscription.delivered => subscription.set_max(max),
                 _ => self.remove(slot, id),
             }
         }
@@ -91,17 +94,17 @@ impl Shard {
     /// Ends one subscription of an open connection.
     pub(crate) fn remove(&mut self, slot: Slot, id: SubId) {
         let connection = self.wires.connections.get_mut(slot.0);
-        connection.remove_subscription(id, self.index.subscriptions());
-        let change = self.index.unsubscribe(id);
-        self.announce(&change);
+        connection.remove_subscription(id, &self.spaces.subscriptions);
+        let (account, change) = self.spaces.unsubscribe(id);
+        self.announce(account, &change);
     }
 
     /// Ends all subscriptions of a connection that goes on, before a second CONNECT.
     pub(crate) fn remove_all(&mut self, slot: Slot) {
         let taken = std::mem::take(&mut self.wires.get_mut(slot).subscriptions);
         for id in taken {
-            let change = self.index.unsubscribe(SubId(id));
-            self.announce(&change);
+            let (account, change) = self.spaces.unsubscribe(SubId(id));
+            self.announce(account, &change);
         }
     }
 
@@ -133,8 +136,8 @@ impl Shard {
                 && let Some(id) = current.subscriptions.next()
             {
                 left -= 1;
-                let change = self.index.unsubscribe(SubId(id));
-                self.announce(&change);
+                let (account, change) = self.spaces.unsubscribe(SubId(id));
+                self.announce(account, &change);
             }
             if left > 0 {
                 let (slot, closed) = (current.slot, current.closed);

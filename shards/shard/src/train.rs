@@ -10,8 +10,8 @@
 //! check or to trace, and no connection that would get it twice, since that must see the messages
 //! in the order they were published over all its subscriptions.
 
-use base::Slot;
 use base::text::Cursor;
+use base::{AccountId, Slot};
 use session::Remembered;
 use subjects::{Route, Sid, SubId};
 use wire::Message;
@@ -55,6 +55,7 @@ pub(crate) struct Lists {
 /// A train as it stands in some input.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Train<'a> {
+    pub(crate) account: AccountId,
     pub(crate) subject: &'a [u8],
     pub(crate) input: &'a [u8],
     pub(crate) tails: &'a [(u32, u32)],
@@ -83,10 +84,12 @@ impl Shard {
         if !input.starts_with(b"PUB ") || options.verbose || options.pedantic {
             return 0;
         }
-        let Some((subject, route)) = connection.remembered.recall(self.index.version()) else {
+        let account = connection.account;
+        let version = self.spaces.at(account).version();
+        let Some((subject, route)) = connection.remembered.recall(version) else {
             return 0;
         };
-        if route.queued || matches!(subject.first(), Some(b'_' | b'$')) || self.config.trace {
+        if route.indirect || matches!(subject.first(), Some(b'_' | b'$')) || self.config.trace {
             return 0;
         }
         let mut prefix = [0; Remembered::SUBJECT_BYTES_MAX + 5];
@@ -105,7 +108,7 @@ impl Shard {
         let mut lists = std::mem::take(&mut self.lists);
         // Asked before the whole train is looked at: where the answer is no, it is asked again for
         // the next message.
-        let taken = if self.board(route, origin, &mut lists) {
+        let taken = if self.board(account, route, origin, &mut lists) {
             self.depart(slot, route, input, prefix, &mut lists)
         } else {
             0
@@ -131,7 +134,8 @@ impl Shard {
             return 0;
         }
         let subject = &prefix[4..prefix.len() - 1];
-        let train = Train { subject, input, tails: &lists.tails };
+        let account = self.wires.get(slot).account;
+        let train = Train { account, subject, input, tails: &lists.tails };
         self.write_train(&lists.targets, &train, payload);
         for core in route.cores.iter() {
             self.outboxes.append(core, |out| frame::put_train(out, &train));
@@ -144,9 +148,10 @@ impl Shard {
 
     /// A train came from another core.
     pub(crate) fn accept_train(&mut self, train: &Train<'_>) {
-        let route = self.index.route(train.subject);
+        let account = train.account;
+        let route = self.spaces.at(account).route(train.subject);
         let mut lists = std::mem::take(&mut self.lists);
-        let boarded = self.board(route, None, &mut lists);
+        let boarded = self.board(account, route, None, &mut lists);
         if boarded {
             let payload = train.tails().map(|tail| message_of(train.subject, tail).size()).sum();
             self.write_train(&lists.targets, train, payload);
@@ -155,8 +160,8 @@ impl Shard {
         if !boarded {
             for tail in train.tails() {
                 // The last delivery to a subscription may change the routes.
-                let route = self.index.route(train.subject);
-                self.deliver_plain(route, &message_of(train.subject, tail), None);
+                let route = self.spaces.at(account).route(train.subject);
+                self.deliver_plain(account, route, &message_of(train.subject, tail), None);
                 self.end_counted();
             }
         }
@@ -164,10 +169,16 @@ impl Shard {
 
     /// Lists the plain subscriptions that a train goes to. False if its messages have to be dealt
     /// with one by one.
-    fn board(&mut self, route: Route, origin: Option<Origin>, lists: &mut Lists) -> bool {
+    fn board(
+        &mut self,
+        account: AccountId,
+        route: Route,
+        origin: Option<Origin>,
+        lists: &mut Lists,
+    ) -> bool {
         lists.number += 1;
         lists.targets.clear();
-        let (all, subscriptions) = self.index.split();
+        let (all, subscriptions) = self.spaces.split(account);
         let plain = all.leaves(route).flat_map(|leaf| leaf.plain().iter().copied());
         for id in all.literal(route).chain(plain) {
             let subscription = subscriptions.get(id);
@@ -177,7 +188,7 @@ impl Shard {
                 continue;
             }
             let again = std::mem::replace(&mut connection.train, lists.number) == lists.number;
-            if again || subscription.max > 0 || !subscription.sid.is_short() {
+            if again || !subscription.is_plain() || !subscription.sid.is_short() {
                 return false;
             }
             lists.targets.push(Target { slot, id, sid: subscription.sid });
@@ -187,7 +198,7 @@ impl Shard {
 
     /// Writes a train to those who have boarded.
     fn write_train(&mut self, targets: &[Target], train: &Train<'_>, payload: usize) {
-        let (_, subscriptions) = self.index.split();
+        let subscriptions = &mut self.spaces.subscriptions;
         let count = train.tails.len() as u64;
         for target in targets {
             subscriptions.get_mut(target.id).delivered += count;
@@ -274,7 +285,8 @@ mod tests {
     fn cars(input: &[u8]) -> (Vec<String>, usize, usize) {
         let mut tails = Tails::new();
         let (taken, payload) = couple(input, b"PUB a.b ", (10, 64, 1000), &mut tails);
-        let train = Train { subject: b"a.b", input, tails: &tails };
+        let account = AccountId::GLOBAL;
+        let train = Train { account, subject: b"a.b", input, tails: &tails };
         let texts = train.tails().map(|tail| String::from_utf8_lossy(tail).into_owned());
         (texts.collect(), taken, payload)
     }

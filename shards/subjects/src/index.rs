@@ -14,13 +14,13 @@
 
 use ahash::RandomState;
 use base::limits::MATCH_CACHE_MAX;
-use base::{CoreId, CoreSet, Slot};
+use base::{AccountId, CoreId, CoreSet, Slot};
 
 use crate::compact::{IdList, Text};
 use crate::grammar;
 use crate::literals::{Literals, RemoteLiterals};
 use crate::subscription::{Home, HomeKind, SubId, Subscription, Subscriptions};
-use crate::trie::{Leaf, Trie};
+use crate::trie::{Leaf, QueueGroup, Trie};
 
 /// The subject is no pattern: `Invalid Subject`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +59,8 @@ pub struct Route {
     cached: u32,
     /// Cores with plain interest.
     pub cores: CoreSet,
-    /// Has any matching pattern a queue group?
-    pub queued: bool,
+    /// Has any matching pattern a queue group, or a binding?
+    pub indirect: bool,
 }
 
 /// The lists that a [`Route`] points to.
@@ -69,6 +69,8 @@ pub struct Lists {
     literals: Literals,
     trie: Trie,
     cache: Vec<Cached>,
+    /// Answers that another took the place of, since the cache has its size.
+    displaced: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -78,11 +80,11 @@ struct Cached {
     stamp: u32,
 }
 
-/// What one core knows of one subject space.
+/// What one core knows of the subjects of one account.
 #[derive(Debug)]
 pub struct Index {
+    account: AccountId,
     lists: Lists,
-    subscriptions: Subscriptions,
     remote: RemoteLiterals,
     hasher: RandomState,
     version: u64,
@@ -97,15 +99,26 @@ pub struct Index {
 
 const CHANGE_COUNTERS: usize = 64;
 
+/// Places of the memory of matches at first: it grows as answers take each other's place, so that a
+/// server may have thousands of accounts of which few are busy.
+const CACHE_FIRST: usize = 64;
+
+/// How subjects are hashed under a server's seed.
+pub(crate) fn hasher_of(seed: u64) -> RandomState {
+    RandomState::with_seeds(seed, !seed, seed.rotate_left(23), 0x9e37_79b9)
+}
+
 impl Index {
-    /// An empty index. All cores of a server are given the same seed: hashes of subjects travel
-    /// between them. The seed is secret, since who knows it can make subjects collide.
-    pub fn new(seed: u64) -> Self {
-        let hasher = RandomState::with_seeds(seed, !seed, seed.rotate_left(23), 0x9e37_79b9);
+    /// The empty index of an account. All cores of a server are given the same seed: hashes of
+    /// subjects travel between them. The seed is secret, since who knows it can make subjects
+    /// collide.
+    pub fn new(seed: u64, account: AccountId) -> Self {
+        let hasher = hasher_of(seed);
         let trie = Trie::new(hasher.clone());
+        let literals = Literals::default();
         Self {
-            lists: Lists { literals: Literals::default(), trie, cache: Vec::new() },
-            subscriptions: Subscriptions::new(hasher.clone()),
+            account,
+            lists: Lists { literals, trie, cache: Vec::new(), displaced: 0 },
             remote: RemoteLiterals::default(),
             hasher,
             version: 1,
@@ -122,36 +135,35 @@ impl Index {
         self.version
     }
 
-    /// The subscriptions of this core.
-    pub const fn subscriptions(&self) -> &Subscriptions {
-        &self.subscriptions
+    /// The lists that routes point to.
+    #[inline]
+    pub const fn lists(&self) -> &Lists {
+        &self.lists
     }
 
-    /// The lists, and the subscriptions to count deliveries on while walking them.
-    pub const fn split(&mut self) -> (&Lists, &mut Subscriptions) {
-        (&self.lists, &mut self.subscriptions)
+    /// The account whose subjects these are.
+    pub const fn account(&self) -> AccountId {
+        self.account
     }
 
     /// Interest of other cores that is known here: literal hashes and patterns.
     pub fn remote_interest(&self) -> (usize, usize) {
         let leaves = self.lists.trie.leaves.places();
         let remote = leaves.filter(|(_, leaf)| {
-            !leaf.cores.is_empty() || leaf.queues.iter().any(|group| !group.remote.is_empty())
+            let mut groups = self.lists.trie.groups_of(leaf);
+            !leaf.cores.is_empty() || groups.any(|group| !group.remote.is_empty())
         });
         (self.remote.len(), remote.count())
     }
 
     /// What a subscription listens to: the pattern, and the queue group or nothing.
-    pub fn describe(&self, id: SubId) -> (&[u8], &[u8]) {
-        let subscription = self.subscriptions.get(id);
+    pub fn describe<'a>(&'a self, id: SubId, all: &Subscriptions) -> (&'a [u8], &'a [u8]) {
+        let subscription = all.get(id);
         let pattern = self.lists.pattern_of(subscription);
         if subscription.home.kind() != HomeKind::Queue {
             return (pattern, b"");
         }
-        let leaf = self.lists.trie.leaves.get(subscription.home.id());
-        let position = subscription.position as usize;
-        let group = leaf.queues.iter().find(|group| group.members.get(position) == Some(&id));
-        (pattern, group.expect("a queue subscription stands where it says").name())
+        (pattern, self.lists.trie.groups.get(subscription.home.id()).name())
     }
 
     /// Subscriptions that came and went so far.
@@ -159,12 +171,13 @@ impl Index {
         (self.inserts, self.removes)
     }
 
-    /// Adds a subscription. An empty queue means a plain one.
+    /// Adds a subscription to those of the core. An empty queue means a plain one.
     ///
     /// # Errors
     /// If the pattern has an empty token or a `>` that is not last.
     pub fn subscribe(
         &mut self,
+        all: &mut Subscriptions,
         connection: Slot,
         sid: &[u8],
         pattern: &[u8],
@@ -175,18 +188,26 @@ impl Index {
         }
         self.version += 1;
         self.inserts += 1;
-        let sid = self.subscriptions.sids.intern(sid);
-        let subscription = Subscription { slot: connection.0, sid, ..Subscription::default() };
-        let id = SubId(self.subscriptions.slab.insert(subscription));
+        let sid = all.sids.intern(sid);
+        let account = self.account;
+        let subscription =
+            Subscription { slot: connection.0, sid, account, ..Subscription::default() };
+        let id = SubId(all.slab.insert(subscription));
+        let subscription = all.get_mut(id);
         let change = if queue.is_empty() && !grammar::has_wildcard(pattern) {
-            self.list_literal(id, pattern)
+            self.list_literal(id, subscription, pattern)
         } else {
-            self.list_pattern(id, pattern, queue)
+            self.list_pattern(id, subscription, pattern, queue)
         };
         Ok((id, change))
     }
 
-    fn list_literal(&mut self, id: SubId, subject: &[u8]) -> Change {
+    fn list_literal(
+        &mut self,
+        id: SubId,
+        subscription: &mut Subscription,
+        subject: &[u8],
+    ) -> Change {
         let hash = self.hasher.hash_one(subject);
         let literals = &mut self.lists.literals;
         let (entry, news) = match literals.find(hash, subject) {
@@ -194,23 +215,28 @@ impl Index {
             None => literals.insert(hash, &self.hasher, subject),
         };
         let plain = &mut literals.entries.get_mut(entry).plain;
-        let subscription = self.subscriptions.get_mut(id);
         subscription.position = plain.as_slice().len() as u32;
         subscription.home = Home::new(HomeKind::Literal, entry);
         plain.push(id.0);
         if news { Change::Literal { hash, wanted: true } } else { Change::None }
     }
 
-    fn list_pattern(&mut self, id: SubId, pattern: &[u8], queue: &[u8]) -> Change {
-        let leaf_id = self.leaf(pattern);
-        let leaf = self.lists.trie.leaves.get_mut(leaf_id);
-        let subscription = self.subscriptions.get_mut(id);
-        let (kind, members) = if queue.is_empty() {
-            (HomeKind::Pattern, &mut leaf.plain)
+    fn list_pattern(
+        &mut self,
+        id: SubId,
+        subscription: &mut Subscription,
+        pattern: &[u8],
+        queue: &[u8],
+    ) -> Change {
+        let leaf = self.leaf(pattern);
+        let trie = &mut self.lists.trie;
+        let (home, members) = if queue.is_empty() {
+            (Home::new(HomeKind::Pattern, leaf), &mut trie.leaves.get_mut(leaf).plain)
         } else {
-            (HomeKind::Queue, &mut leaf.queue_mut(queue).members)
+            let group = trie.group(leaf, queue);
+            (Home::new(HomeKind::Queue, group), &mut trie.groups.get_mut(group).members)
         };
-        subscription.home = Home::new(kind, leaf_id);
+        subscription.home = home;
         subscription.position = members.len() as u32;
         members.push(id);
         if queue.is_empty() && members.len() > 1 {
@@ -218,6 +244,31 @@ impl Index {
         }
         let weight = members.len() as u32;
         Change::Pattern { pattern: pattern.into(), queue: queue.into(), weight }
+    }
+
+    /// Has this core do something of its own with messages on a pattern: the caller finds `binding`
+    /// at the leaves of their routes. Other cores learn nothing of it.
+    ///
+    /// # Errors
+    /// As [`Index::subscribe`].
+    pub fn bind(&mut self, pattern: &[u8], binding: u32) -> Result<(), InvalidSubject> {
+        if !grammar::is_pattern(pattern) {
+            return Err(InvalidSubject);
+        }
+        self.version += 1;
+        let leaf = self.leaf(pattern);
+        self.lists.trie.leaves.get_mut(leaf).bindings.push(binding);
+        Ok(())
+    }
+
+    /// Takes back what [`Index::bind`] did.
+    pub fn unbind(&mut self, pattern: &[u8], binding: u32) {
+        self.version += 1;
+        let leaf = self.leaf(pattern);
+        let bindings = &mut self.lists.trie.leaves.get_mut(leaf).bindings;
+        let position = bindings.as_slice().iter().position(|other| *other == binding);
+        bindings.swap_remove(position.expect("only what was bound is taken back"));
+        self.drop_leaf_if_empty(leaf);
     }
 
     /// The leaf of a pattern, made if need be.
@@ -236,25 +287,26 @@ impl Index {
         }
     }
 
-    /// Ends a subscription.
-    pub fn unsubscribe(&mut self, id: SubId) -> Change {
+    /// Ends a subscription, which must be one of this account.
+    pub fn unsubscribe(&mut self, all: &mut Subscriptions, id: SubId) -> Change {
         self.version += 1;
         self.removes += 1;
-        let subscription = self.subscriptions.slab.remove(id.0);
-        self.subscriptions.sids.release(subscription.sid);
+        let subscription = all.slab.remove(id.0);
+        assert_eq!(subscription.account, self.account, "a subscription ends where it was made");
+        all.sids.release(subscription.sid);
         let (home, position) = (subscription.home.id(), subscription.position as usize);
         match subscription.home.kind() {
-            HomeKind::Literal => self.unlist_literal(home, position),
-            HomeKind::Pattern => self.unlist_plain(home, position),
-            HomeKind::Queue => self.unlist_member(home, position, id),
+            HomeKind::Literal => self.unlist_literal(all, home, position),
+            HomeKind::Pattern => self.unlist_plain(all, home, position),
+            HomeKind::Queue => self.unlist_member(all, home, position),
         }
     }
 
-    fn unlist_literal(&mut self, entry: u32, position: usize) -> Change {
+    fn unlist_literal(&mut self, all: &mut Subscriptions, entry: u32, position: usize) -> Change {
         let literals = &mut self.lists.literals;
         let plain = &mut literals.entries.get_mut(entry).plain;
         if let Some(moved) = plain.swap_remove(position) {
-            self.subscriptions.slab.get_mut(moved).position = position as u32;
+            all.slab.get_mut(moved).position = position as u32;
         }
         if !plain.as_slice().is_empty() {
             return Change::None;
@@ -265,11 +317,11 @@ impl Index {
         }
     }
 
-    fn unlist_plain(&mut self, leaf_id: u32, position: usize) -> Change {
+    fn unlist_plain(&mut self, all: &mut Subscriptions, leaf_id: u32, position: usize) -> Change {
         let leaf = self.lists.trie.leaves.get_mut(leaf_id);
         leaf.plain.swap_remove(position);
         if let Some(moved) = leaf.plain.get(position) {
-            self.subscriptions.slab.get_mut(moved.0).position = position as u32;
+            all.slab.get_mut(moved.0).position = position as u32;
         }
         if !leaf.plain.is_empty() {
             return Change::None;
@@ -280,18 +332,18 @@ impl Index {
         Change::Pattern { pattern, queue: Box::default(), weight: 0 }
     }
 
-    fn unlist_member(&mut self, leaf_id: u32, position: usize, id: SubId) -> Change {
-        let leaf = self.lists.trie.leaves.get_mut(leaf_id);
-        let group = leaf.queues.iter_mut().find(|group| group.members.get(position) == Some(&id));
-        let group = group.expect("a queue subscription stands where it says");
+    fn unlist_member(&mut self, all: &mut Subscriptions, group_id: u32, position: usize) -> Change {
+        let trie = &mut self.lists.trie;
+        let group = trie.groups.get_mut(group_id);
         group.members.swap_remove(position);
         if let Some(moved) = group.members.get(position) {
-            self.subscriptions.slab.get_mut(moved.0).position = position as u32;
+            all.slab.get_mut(moved.0).position = position as u32;
         }
         let (queue, weight) = (group.name.clone(), group.members.len() as u32);
-        let pattern = leaf.pattern().into();
-        leaf.tidy_queues();
-        self.drop_leaf_if_empty(leaf_id);
+        let leaf = group.leaf;
+        let pattern = trie.leaves.get(leaf).pattern().into();
+        trie.drop_group_if_empty(group_id);
+        self.drop_leaf_if_empty(leaf);
         Change::Pattern { pattern, queue, weight }
     }
 
@@ -308,23 +360,21 @@ impl Index {
     /// Takes in what another core says about a pattern; see [`Change::Pattern`].
     pub fn remote_pattern(&mut self, core: CoreId, pattern: &[u8], queue: &[u8], weight: u32) {
         self.version += 1;
-        let leaf_id = self.leaf(pattern);
-        let leaf = self.lists.trie.leaves.get_mut(leaf_id);
+        let leaf = self.leaf(pattern);
+        let trie = &mut self.lists.trie;
         if queue.is_empty() {
-            if weight > 0 {
-                leaf.cores.insert(core);
-            } else {
-                leaf.cores.remove(core);
-            }
+            let cores = &mut trie.leaves.get_mut(leaf).cores;
+            if weight > 0 { cores.insert(core) } else { cores.remove(core) }
         } else {
-            let remote = &mut leaf.queue_mut(queue).remote;
+            let group = trie.group(leaf, queue);
+            let remote = &mut trie.groups.get_mut(group).remote;
             remote.retain(|(other, _)| *other != core);
             if weight > 0 {
                 remote.push((core, weight));
             }
-            leaf.tidy_queues();
+            trie.drop_group_if_empty(group);
         }
-        self.drop_leaf_if_empty(leaf_id);
+        self.drop_leaf_if_empty(leaf);
     }
 
     fn count_change(&mut self, pattern: &[u8]) {
@@ -360,11 +410,11 @@ impl Index {
 
     /// Brings the subscriptions of several routes into the cache, all at once.
     #[inline]
-    pub fn touch(&self, routes: &[Route]) {
+    pub fn touch(&self, all: &Subscriptions, routes: &[Route]) {
         let mut sum = 0_u32;
         for route in routes {
             if let Some(first) = self.lists.literal(*route).next() {
-                sum = sum.wrapping_add(self.subscriptions.get(first).slot);
+                sum = sum.wrapping_add(all.get(first).slot);
             }
         }
         std::hint::black_box(sum);
@@ -380,26 +430,39 @@ impl Index {
                 entry.stamp = stamp;
             }
         } else {
-            if self.lists.cache.is_empty() {
-                self.lists.cache.resize(MATCH_CACHE_MAX, Cached::default());
-            }
-            let place = hash as usize % MATCH_CACHE_MAX;
-            let cached = &self.lists.cache[place];
-            if cached.stamp != stamp || cached.subject.as_bytes() != subject {
-                self.match_leaves(subject);
-                let cached = &mut self.lists.cache[place];
-                cached.subject = Text::new(subject);
-                cached.leaves.set(&self.scratch);
-                cached.stamp = stamp;
-                // Routes that point to this place are of another subject now.
-                self.version += 1;
-            }
+            let place = self.remember(hash, subject, stamp);
             route.cached = place as u32 + 1;
         }
         for leaf in self.lists.leaves(*route) {
             route.cores = route.cores.union(leaf.cores);
-            route.queued |= !leaf.queues.is_empty();
+            route.indirect |= leaf.is_indirect();
         }
+    }
+
+    /// The place of the cache that has the leaves for a subject, filled if need be.
+    fn remember(&mut self, hash: u64, subject: &[u8], stamp: u32) -> usize {
+        let lists = &mut self.lists;
+        let size = lists.cache.len();
+        if size == 0 || (lists.displaced > size / 4 && size < MATCH_CACHE_MAX) {
+            lists.cache.clear();
+            lists.cache.resize((size * 4).clamp(CACHE_FIRST, MATCH_CACHE_MAX), Cached::default());
+            lists.displaced = 0;
+            // Routes that point to a place of the old cache are void.
+            self.version += 1;
+        }
+        let place = hash as usize % self.lists.cache.len();
+        let cached = &self.lists.cache[place];
+        if cached.stamp != stamp || cached.subject.as_bytes() != subject {
+            self.match_leaves(subject);
+            let cached = &mut self.lists.cache[place];
+            self.lists.displaced += usize::from(cached.stamp == stamp);
+            cached.subject = Text::new(subject);
+            cached.leaves.set(&self.scratch);
+            cached.stamp = stamp;
+            // Routes that point to this place are of another subject now.
+            self.version += 1;
+        }
+        place
     }
 
     fn match_leaves(&mut self, subject: &[u8]) {
@@ -444,12 +507,33 @@ impl Lists {
         ids.iter().map(|id| self.trie.leaves.get(*id))
     }
 
+    /// The queue groups of a pattern.
+    #[inline]
+    pub fn groups(&self, leaf: &Leaf) -> impl Iterator<Item = &QueueGroup> + Clone {
+        self.trie.groups_of(leaf)
+    }
+
+    /// The queue group of a name on a pattern.
+    pub fn group(&self, leaf: &Leaf, name: &[u8]) -> Option<&QueueGroup> {
+        self.trie.find_group(leaf, name).map(|id| self.trie.groups.get(id))
+    }
+
+    /// The queue group that a subscription belongs to, or nothing.
+    pub fn queue_of(&self, subscription: &Subscription) -> &[u8] {
+        let home = subscription.home;
+        match home.kind() {
+            HomeKind::Queue => &self.trie.groups.get(home.id()).name,
+            _ => &[],
+        }
+    }
+
     /// The pattern that a subscription listens to.
     pub fn pattern_of(&self, subscription: &Subscription) -> &[u8] {
         let home = subscription.home;
         match home.kind() {
             HomeKind::Literal => self.literals.entries.get(home.id()).subject.as_bytes(),
-            _ => self.trie.leaves.get(home.id()).pattern(),
+            HomeKind::Pattern => self.trie.leaves.get(home.id()).pattern(),
+            HomeKind::Queue => self.trie.leaves.get(self.trie.groups.get(home.id()).leaf).pattern(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Subscriptions of this core's connections.
 
 use ahash::RandomState;
-use base::{Slab, Slot};
+use base::{AccountId, Slab, Slot};
 
 /// The number of a subscription on its core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,17 +93,23 @@ pub struct Subscription {
     pub slot: u32,
     /// Its place in the list that holds it.
     pub(crate) position: u32,
-    /// The literal entry or trie leaf that lists it.
+    /// The literal entry, trie leaf or queue group that lists it.
     pub(crate) home: Home,
+    /// The account whose subjects it listens to: mostly, but not always, its connection's.
+    pub(crate) account: AccountId,
     /// The client's name for it.
     pub sid: Sid,
     /// Messages delivered since SUB.
     pub delivered: u64,
-    /// Deliveries after which it ends; zero for no end.
-    pub max: u64,
+    /// Deliveries after which it ends, and the mark of a special one: one word, so that whoever
+    /// delivers to a plain subscription asks once.
+    pub(crate) terms: u64,
 }
 
 const _: () = assert!(size_of::<Subscription>() == 40);
+
+/// The mark in [`Subscription::terms`].
+const SPECIAL: u64 = 1 << 63;
 
 impl Subscription {
     /// The connection that made it.
@@ -111,9 +117,43 @@ impl Subscription {
         Slot(self.slot)
     }
 
+    /// The account whose subjects it listens to.
+    pub const fn account(&self) -> AccountId {
+        self.account
+    }
+
     /// Does it belong to a queue group?
     pub const fn is_queued(&self) -> bool {
         matches!(self.home.kind(), HomeKind::Queue)
+    }
+
+    /// Does it go on for ever, and is nothing special about it?
+    #[inline]
+    pub const fn is_plain(&self) -> bool {
+        self.terms == 0
+    }
+
+    /// Deliveries after which it ends; zero for no end.
+    pub const fn max(&self) -> u64 {
+        self.terms & !SPECIAL
+    }
+
+    /// Sets the number of deliveries after which it ends; zero for no end. More than can be
+    /// counted means no end.
+    pub const fn set_max(&mut self, max: u64) {
+        let max = if max >= SPECIAL { 0 } else { max };
+        self.terms = self.terms & SPECIAL | max;
+    }
+
+    /// Has its owner to be asked before a delivery?
+    #[inline]
+    pub const fn is_special(&self) -> bool {
+        self.terms & SPECIAL != 0
+    }
+
+    /// Says whether its owner has to be asked before a delivery.
+    pub const fn set_special(&mut self, special: bool) {
+        self.terms = self.max() | if special { SPECIAL } else { 0 };
     }
 }
 
@@ -156,8 +196,9 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    pub(crate) fn new(hasher: RandomState) -> Self {
-        Self { slab: Slab::default(), sids: Sids::new(hasher) }
+    /// None. The seed is the server's, as for [`crate::Index::new`].
+    pub fn new(seed: u64) -> Self {
+        Self { slab: Slab::default(), sids: Sids::new(crate::index::hasher_of(seed)) }
     }
 
     /// A subscription.
@@ -178,11 +219,12 @@ impl Subscriptions {
     pub fn count_delivery(&mut self, id: SubId) -> (bool, bool) {
         let subscription = self.slab.get_mut(id.0);
         subscription.delivered += 1;
-        if subscription.max == 0 {
+        let max = subscription.max();
+        if max == 0 {
             return (true, false);
         }
         let delivered = subscription.delivered;
-        (delivered <= subscription.max, delivered >= subscription.max)
+        (delivered <= max, delivered >= max)
     }
 
     /// The subscriptions among so many places from one on, and the place that follows; `None` after

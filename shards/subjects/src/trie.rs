@@ -2,8 +2,9 @@
 
 use ahash::RandomState;
 use base::{CoreId, CoreSet, Slab};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 
+use crate::compact::IdList;
 use crate::grammar::tokens;
 use crate::subscription::SubId;
 
@@ -13,15 +14,26 @@ pub struct Leaf {
     pattern: Box<[u8]>,
     pub(crate) plain: Vec<SubId>,
     pub(crate) cores: CoreSet,
-    pub(crate) queues: Vec<QueueGroup>,
+    /// Queue groups, by number.
+    pub(crate) queues: Vec<u32>,
+    /// Queue groups by name, once there are many.
+    names: Option<Box<HashTable<u32>>>,
+    /// What this core alone does with a message; see [`crate::Index::bind`].
+    pub(crate) bindings: IdList,
 }
 
+/// Queue groups on one pattern from which on they are found by hash.
+const QUEUES_LISTED_MAX: usize = 8;
+
 /// A queue group of one pattern: members of this core and their number on others.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct QueueGroup {
     pub(crate) name: Box<[u8]>,
     pub(crate) members: Vec<SubId>,
     pub(crate) remote: Vec<(CoreId, u32)>,
+    /// The pattern's leaf, and the place in its list.
+    pub(crate) leaf: u32,
+    place: u32,
 }
 
 impl Leaf {
@@ -40,28 +52,18 @@ impl Leaf {
         self.cores
     }
 
-    /// Queue groups.
-    pub fn queues(&self) -> &[QueueGroup] {
-        &self.queues
+    /// What this core alone does with a message; see [`crate::Index::bind`].
+    pub fn bindings(&self) -> &[u32] {
+        self.bindings.as_slice()
+    }
+
+    /// Are there others than plain subscriptions?
+    pub(crate) fn is_indirect(&self) -> bool {
+        !self.queues.is_empty() || !self.bindings().is_empty()
     }
 
     fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.cores.is_empty() && self.queues.is_empty()
-    }
-
-    /// The group of a name, made if it is new.
-    pub(crate) fn queue_mut(&mut self, name: &[u8]) -> &mut QueueGroup {
-        let at = self.queues.iter().position(|group| *group.name == *name).unwrap_or_else(|| {
-            let group = QueueGroup { name: name.into(), members: Vec::new(), remote: Vec::new() };
-            self.queues.push(group);
-            self.queues.len() - 1
-        });
-        &mut self.queues[at]
-    }
-
-    /// Drops groups that nobody is in.
-    pub(crate) fn tidy_queues(&mut self) {
-        self.queues.retain(|group| !group.members.is_empty() || !group.remote.is_empty());
+        self.plain.is_empty() && self.cores.is_empty() && !self.is_indirect()
     }
 }
 
@@ -120,6 +122,7 @@ pub(crate) struct Trie {
     nodes: Slab<Node>,
     root: u32,
     pub(crate) leaves: Slab<Leaf>,
+    pub(crate) groups: Slab<QueueGroup>,
     hasher: RandomState,
 }
 
@@ -127,7 +130,7 @@ impl Trie {
     pub(crate) fn new(hasher: RandomState) -> Self {
         let mut nodes = Slab::default();
         let root = nodes.insert(Node::new(NONE, &hasher));
-        Self { nodes, root, leaves: Slab::default(), hasher }
+        Self { nodes, root, leaves: Slab::default(), groups: Slab::default(), hasher }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -172,6 +175,68 @@ impl Trie {
             here.children.insert(token.into(), made);
         }
         made
+    }
+
+    /// The queue groups of a leaf.
+    pub(crate) fn groups_of(&self, leaf: &Leaf) -> impl Iterator<Item = &QueueGroup> + Clone {
+        leaf.queues.iter().map(|id| self.groups.get(*id))
+    }
+
+    /// The group of a name on a leaf.
+    pub(crate) fn find_group(&self, leaf: &Leaf, name: &[u8]) -> Option<u32> {
+        let is_it = |id: &u32| *self.groups.get(*id).name == *name;
+        match &leaf.names {
+            Some(names) => names.find(self.hasher.hash_one(name), is_it).copied(),
+            None => leaf.queues.iter().copied().find(|id| is_it(id)),
+        }
+    }
+
+    /// The group of a name on a leaf, made if it is new.
+    pub(crate) fn group(&mut self, leaf_id: u32, name: &[u8]) -> u32 {
+        if let Some(found) = self.find_group(self.leaves.get(leaf_id), name) {
+            return found;
+        }
+        let place = self.leaves.get(leaf_id).queues.len() as u32;
+        let group = QueueGroup { name: name.into(), leaf: leaf_id, place, ..QueueGroup::default() };
+        let id = self.groups.insert(group);
+        let Self { leaves, groups, hasher, .. } = self;
+        let leaf = leaves.get_mut(leaf_id);
+        leaf.queues.push(id);
+        let hash_of = |id: &u32| hasher.hash_one(&*groups.get(*id).name);
+        match &mut leaf.names {
+            Some(names) => drop(names.insert_unique(hasher.hash_one(name), id, hash_of)),
+            None if leaf.queues.len() > QUEUES_LISTED_MAX => {
+                let mut names = HashTable::new();
+                for id in &leaf.queues {
+                    names.insert_unique(hash_of(id), *id, hash_of);
+                }
+                leaf.names = Some(Box::new(names));
+            }
+            None => {}
+        }
+        id
+    }
+
+    /// Drops a group if nobody is in it.
+    pub(crate) fn drop_group_if_empty(&mut self, id: u32) {
+        let group = self.groups.get(id);
+        if !group.members.is_empty() || !group.remote.is_empty() {
+            return;
+        }
+        let group = self.groups.remove(id);
+        let leaf = self.leaves.get_mut(group.leaf);
+        leaf.queues.swap_remove(group.place as usize);
+        if let Some(moved) = leaf.queues.get(group.place as usize) {
+            self.groups.get_mut(*moved).place = group.place;
+        }
+        if leaf.queues.is_empty() {
+            leaf.names = None;
+        }
+        if let Some(names) = &mut leaf.names {
+            let hash = self.hasher.hash_one(&*group.name);
+            let found = names.find_entry(hash, |other| *other == id);
+            found.expect("a group stands under its name").remove();
+        }
     }
 
     /// Takes a leaf out if nobody is left on it, with the nodes that only led there; says whether

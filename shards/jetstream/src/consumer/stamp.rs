@@ -64,7 +64,9 @@ impl Stamp {
             let rest = String::from_utf8_lossy(bytes.get(at..).unwrap_or_default());
             let rest = super::json::go_quoted(rest.as_bytes());
             let whole = super::json::go_quoted(bytes);
-            format!("parsing time {whole} as \"2006-01-02T15:04:05Z07:00\": cannot parse {rest} as \"{part}\"")
+            format!(
+                "parsing time {whole} as \"2006-01-02T15:04:05Z07:00\": cannot parse {rest} as \"{part}\""
+            )
         };
         let number = |at: usize, width: usize, part: &str| -> Result<i64, String> {
             let digits = bytes.get(at..at + width).filter(|d| d.iter().all(u8::is_ascii_digit));
@@ -116,8 +118,7 @@ impl Stamp {
         let (year, month, day) = date(local.div_euclid(86_400));
         let clock = local.rem_euclid(86_400);
         let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
-        let mut text =
-            format!("\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+        let mut text = format!("\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
         if self.nanos > 0 {
             let digits = format!("{:09}", self.nanos);
             let _ = write!(text, ".{}", digits.trim_end_matches('0'));
@@ -227,10 +228,7 @@ mod tests {
             assert_eq!(written(stamp), format!("\"{text}\""));
         }
         assert!(Stamp::parse("0001-01-01T00:00:00Z").expect("the zero moment").is_zero());
-        assert_eq!(
-            Stamp::parse("2024-01-02T03:04:05+02:00"),
-            Stamp::parse("2024-01-02T01:04:05Z")
-        );
+        assert_eq!(Stamp::parse("2024-01-02T03:04:05+02:00"), Stamp::parse("2024-01-02T01:04:05Z"));
         assert_eq!(Stamp::from(Wall(1_500_000_000)).wall(), Wall(1_500_000_000));
         assert_eq!(written(Stamp::from(Wall(-1))), "\"1969-12-31T23:59:59.999999999Z\"");
     }
@@ -240,8 +238,14 @@ mod tests {
         let layout = "as \"2006-01-02T15:04:05Z07:00\": cannot parse";
         for (text, expected) in [
             ("zz", format!("parsing time \"zz\" {layout} \"zz\" as \"2006\"")),
-            ("2024-13-01T00:00:00Z", "parsing time \"2024-13-01T00:00:00Z\": month out of range".into()),
-            ("2023-02-29T00:00:00Z", "parsing time \"2023-02-29T00:00:00Z\": day out of range".into()),
+            (
+                "2024-13-01T00:00:00Z",
+                "parsing time \"2024-13-01T00:00:00Z\": month out of range".into(),
+            ),
+            (
+                "2023-02-29T00:00:00Z",
+                "parsing time \"2023-02-29T00:00:00Z\": day out of range".into(),
+            ),
             ("2024-01-01", format!("parsing time \"2024-01-01\" {layout} \"\" as \"T\"")),
         ] {
             assert_eq!(Stamp::parse(text), Err(expected), "{text}");
