@@ -297,17 +297,14 @@ impl Shard {
         let so_far = self.inquiries.so_far.take();
         let mut answer = so_far.expect("an answer was begun");
         let from = self.inquiries.cursor;
-        match self.turn_page(&question, &mut answer, from) {
-            Some(next) => {
-                assert!(next > from, "a page gets further");
-                self.inquiries.cursor = next;
-                self.inquiries.so_far = Some(answer);
-                self.inquiries.waiting.push_front((ticket, question));
-            }
-            None => {
-                self.inquiries.cursor = 0;
-                self.effects.answers.push((ticket, answer));
-            }
+        if let Some(next) = self.turn_page(&question, &mut answer, from) {
+            assert!(next > from, "a page gets further");
+            self.inquiries.cursor = next;
+            self.inquiries.so_far = Some(answer);
+            self.inquiries.waiting.push_front((ticket, question));
+        } else {
+            self.inquiries.cursor = 0;
+            self.effects.answers.push((ticket, answer));
         }
     }
 
