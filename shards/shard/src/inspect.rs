@@ -19,8 +19,8 @@ const SIGHTED_PER_TURN: usize = 512;
 const DESCRIBED_PER_TURN: usize = 64;
 /// Places of subscriptions that are looked at per turn: about 5 ns each.
 const PLACES_PER_TURN: usize = 4096;
-/// Subscriptions that are described per turn, at about 150 ns each; a page of places ends once there
-/// are as many.
+/// Subscriptions that are described per turn, at about 150 ns each; a page of places ends once
+/// there are as many.
 const LISTED_PER_TURN: usize = 256;
 /// Subscriptions of a connection that are remembered beyond its end.
 const REMEMBERED_PER_CONNECTION: usize = 128;
