@@ -150,7 +150,8 @@ fn shows_connections_of_two_cores() {
 fn shows_subscriptions_in_windows() {
     let broker = start(2, "");
     let (nats, http) = (broker.process.address(), broker.http);
-    let lines: String = (0..3000).map(|number| format!("SUB s.{number} {number}\r\n")).collect();
+    let lines = (0..3000)
+        .fold(String::new(), |lines, number| lines + &format!("SUB s.{number} {number}\r\n"));
     let _one = client(nats, &format!("{HELLO}{lines}"));
     let _two = client(nats, &format!("{HELLO}{lines}SUB s.* q star\r\n"));
     let own = |path: &str| json(http, &format!("{path}&acc=$G&test=s.7"));
@@ -211,4 +212,13 @@ fn idle_and_odd_visitors_keep_nobody_out() {
     assert_eq!(get(http, "/varz").0, 404);
     assert_eq!(get(http, "/mon").0, 200);
     drop(idle);
+}
+
+#[test]
+fn a_server_that_is_looked_at_stops_when_it_is_told_to() {
+    let broker = start(2, "");
+    let _idle = TcpStream::connect(broker.http).expect("the monitor listens");
+    assert_eq!(json(broker.http, "/varz")["connections"], 0);
+    assert!(broker.process.signal("TERM"));
+    broker.process.wait_for_log("Server Exiting..", PATIENCE).expect("the broker stops");
 }

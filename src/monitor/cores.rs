@@ -4,12 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::mpsc;
 
-use base::{AccountId, CoreId, ServiceId};
 use shard::{Answer, Question, Ticket};
 use tokio::sync::oneshot;
 
+use crate::reactor::Command;
 use crate::reactor::lanes::Waker;
-use crate::reactor::{Command, Speech};
 
 /// How to reach a core.
 #[derive(Clone)]
@@ -81,22 +80,5 @@ impl Cores {
             // Whoever asked may have lost interest.
             let _ = waiting.send(answer);
         }
-    }
-
-    /// Subscribes a service on a core.
-    pub(super) fn listen(
-        &self,
-        core: usize,
-        account: AccountId,
-        pattern: &str,
-        service: ServiceId,
-    ) {
-        let pattern = pattern.as_bytes().to_vec();
-        self.all[core].tell(Command::Listen { account, pattern, queue: Vec::new(), service });
-    }
-
-    /// Publishes on a core.
-    pub(super) fn speak(&self, core: CoreId, speech: Speech) {
-        self.all[core.index()].tell(Command::Speak(Box::new(speech)));
     }
 }

@@ -87,10 +87,10 @@ impl Page {
             Kind::Html => "text/html; charset=utf-8",
             Kind::Text | Kind::Missing => "text/plain; charset=utf-8",
         };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         if self.kind == Kind::Json {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         if self.kind == Kind::Missing {
             let name = HeaderName::from_static("x-content-type-options");
             headers.insert(name, HeaderValue::from_static("nosniff"));
@@ -191,10 +191,9 @@ fn show_health(state: &State, query: &Query) -> Page {
 fn index(state: &State) -> String {
     let settled = state.settled();
     let base = base_path(&settled.options.monitor.base_path);
-    let links: String = LINKS
-        .iter()
-        .map(|(path, name)| format!("<li><a href=\"{base}{path}\">{name}</a></li>\n"))
-        .collect();
+    let links = LINKS.iter().fold(String::new(), |links, (path, name)| {
+        links + &format!("<li><a href=\"{base}{path}\">{name}</a></li>\n")
+    });
     let version = &settled.config.product_version;
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\

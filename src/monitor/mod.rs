@@ -15,8 +15,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Instant;
 
-use base::{CoreId, Wall};
-use shard::{Answer, Happening, Request, Ticket};
+use base::Wall;
+use shard::{Answer, Happening, Ticket};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 
@@ -31,12 +31,7 @@ use crate::notation::join_host_port;
 /// What the monitor is told.
 pub(crate) enum Notice {
     /// This happened on a core.
-    Core {
-        core: CoreId,
-        requests: Vec<Request>,
-        answers: Vec<(Ticket, Answer)>,
-        happenings: Vec<Happening>,
-    },
+    Core { answers: Vec<(Ticket, Answer)>, happenings: Vec<Happening> },
     /// Another configuration is in force.
     Settled(Box<Settled>),
 }
@@ -122,7 +117,7 @@ async fn run(parts: Parts) {
     }
     while let Some(notice) = inbox.recv().await {
         match notice {
-            Notice::Core { answers, happenings, .. } => {
+            Notice::Core { answers, happenings } => {
                 for (ticket, answer) in answers {
                     state.cores.hear(ticket, answer);
                 }

@@ -1,6 +1,6 @@
 //! What the monitor knows by itself: the configuration in force, who is gone, and the clock.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -42,7 +42,6 @@ pub(super) struct State {
     pub(super) closed: RefCell<VecDeque<Rc<Closed>>>,
     /// How often each path was asked for.
     pub(super) visits: RefCell<BTreeMap<&'static str, u64>>,
-    pub(super) lame_duck: Cell<bool>,
 }
 
 impl State {
@@ -54,7 +53,6 @@ impl State {
             settled: RefCell::new(Rc::new(settled)),
             closed: RefCell::default(),
             visits: RefCell::default(),
-            lame_duck: Cell::new(false),
         }
     }
 

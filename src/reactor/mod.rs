@@ -61,8 +61,10 @@ pub(crate) enum Command {
     SetLevels(log::Levels),
     /// Answer a question.
     Ask(Ticket, Question),
+    #[expect(dead_code, reason = "for requests to the server")]
     /// Tell of the requests that come on these subjects.
     Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
+    #[expect(dead_code, reason = "for requests to the server")]
     /// Publish a message of the server's own.
     Speak(Box<Speech>),
 }
@@ -558,13 +560,11 @@ impl Reactor {
 
     /// Tells the monitor what came up for it.
     fn give_notice(&self, effects: &mut Effects) {
-        let Effects { requests, answers, happenings, .. } = effects;
-        if requests.is_empty() && answers.is_empty() && happenings.is_empty() {
+        let Effects { answers, happenings, .. } = effects;
+        if answers.is_empty() && happenings.is_empty() {
             return;
         }
         self.notices.send(Notice::Core {
-            core: self.desk.shard.core(),
-            requests: std::mem::take(requests),
             answers: std::mem::take(answers),
             happenings: std::mem::take(happenings),
         });

@@ -195,7 +195,8 @@ impl StatOptions {
 pub(in super::super) struct AccountStatz {
     server_id: String,
     now: Stamp,
-    account_statz: Vec<Stat>,
+    #[serde(rename = "account_statz")]
+    accounts: Vec<Stat>,
 }
 
 /// What goes through an account.
@@ -250,15 +251,15 @@ impl Stat {
 pub(in super::super) async fn statz(state: &State, options: &StatOptions) -> AccountStatz {
     let census = state.census().await;
     let settled = state.settled();
-    let mut account_statz = Vec::new();
+    let mut accounts = Vec::new();
     for (number, account) in (0..).zip(&settled.directory.accounts) {
         let id = AccountId(number);
         let none = AccountCensus { account: id, ..AccountCensus::default() };
         let counts = census.accounts.get(id.index()).unwrap_or(&none);
         let named = options.accounts.is_empty() || options.accounts.contains(&account.name);
         if named && (options.include_unused || counts.connections > 0) {
-            account_statz.push(Stat::new(counts, &settled));
+            accounts.push(Stat::new(counts, &settled));
         }
     }
-    AccountStatz { server_id: settled.config.server_id.clone(), now: now(), account_statz }
+    AccountStatz { server_id: settled.config.server_id.clone(), now: now(), accounts }
 }

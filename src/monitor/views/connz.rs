@@ -268,9 +268,9 @@ impl Connection {
     fn identify(&mut self, view: &ConnectionView, settled: &Settled) {
         let account = settled.name(view.account);
         self.authorized_user.clone_from(&view.user);
-        self.name_tag = account.to_owned();
+        account.clone_into(&mut self.name_tag);
         if view.account != AccountId::GLOBAL {
-            self.account = account.to_owned();
+            account.clone_into(&mut self.account);
         }
     }
 
@@ -325,7 +325,7 @@ pub(in super::super) async fn connz(state: &State, options: &Options) -> Result<
     if options.wants_open() {
         find_open(state, options, (account, order, subject), &mut view, &mut found).await;
     }
-    if options.wants_closed() && !(options.cid > 0 && !found.is_empty()) {
+    if options.wants_closed() && (options.cid == 0 || found.is_empty()) {
         find_closed(state, options, order, &mut view, &mut found);
     }
     sort(&mut found, order);

@@ -37,12 +37,12 @@ struct Config {
 /// Limits on what requests may ask for.
 #[derive(Clone, Default, Serialize)]
 struct Limits {
-    #[serde(skip_serializing_if = "is_default")]
-    max_request_batch: i64,
-    #[serde(skip_serializing_if = "is_default")]
-    max_ack_pending: i64,
-    #[serde(skip_serializing_if = "is_default")]
-    max_duplicate_window: u64,
+    #[serde(rename = "max_request_batch", skip_serializing_if = "is_default")]
+    request_batch: i64,
+    #[serde(rename = "max_ack_pending", skip_serializing_if = "is_default")]
+    ack_pending: i64,
+    #[serde(rename = "max_duplicate_window", skip_serializing_if = "is_default")]
+    duplicate_window: u64,
 }
 
 impl Config {
@@ -68,9 +68,9 @@ impl JetStreamVarz {
         options.jetstream.as_ref().map_or_else(Self::default, |jetstream| Self {
             config: Some(Config::new(jetstream)),
             limits: Some(Limits {
-                max_request_batch: jetstream.limits.max_request_batch,
-                max_ack_pending: jetstream.limits.max_ack_pending,
-                max_duplicate_window: jetstream.limits.duplicate_window.as_nanos() as u64,
+                request_batch: jetstream.limits.max_request_batch,
+                ack_pending: jetstream.limits.max_ack_pending,
+                duplicate_window: jetstream.limits.duplicate_window.as_nanos() as u64,
             }),
         })
     }

@@ -1,14 +1,16 @@
 //! Endpoints about what this server does not have, answered with nothing instead of an error: a
 //! single server has no routes, gateways or leaf nodes, no Raft groups and no runtime of Go's.
 
-use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use super::super::json::Stamp;
 use super::super::state::{State, now};
 
-type Nothing = BTreeMap<String, ()>;
+/// An object without fields.
+#[derive(Serialize)]
+pub(in super::super) struct Nothing {}
 
 #[derive(Serialize)]
 pub(in super::super) struct Routez {
@@ -42,8 +44,8 @@ pub(in super::super) fn gatewayz(state: &State) -> Gatewayz {
     Gatewayz {
         server_id: state.settled().config.server_id.clone(),
         now: now(),
-        outbound_gateways: Nothing::new(),
-        inbound_gateways: Nothing::new(),
+        outbound_gateways: Nothing {},
+        inbound_gateways: Nothing {},
     }
 }
 
@@ -62,7 +64,7 @@ pub(in super::super) fn leafz(state: &State) -> Leafz {
 
 /// Queues inside the reference. Here there are lanes, which `/metrics` shows.
 pub(in super::super) fn ipqueuesz() -> Nothing {
-    Nothing::new()
+    Nothing {}
 }
 
 #[derive(Serialize)]
@@ -93,12 +95,8 @@ pub(in super::super) fn stacksz() -> String {
         let name = read("comm").unwrap_or_default();
         let status = read("status").unwrap_or_default();
         let state = status.lines().find_map(|line| line.strip_prefix("State:\t"));
-        text.push_str(&format!(
-            "thread {} {} [{}]\n",
-            number.to_string_lossy(),
-            name.trim_end(),
-            state.unwrap_or("gone"),
-        ));
+        let (number, name) = (number.to_string_lossy(), name.trim_end());
+        let _ = writeln!(text, "thread {number} {name} [{}]", state.unwrap_or("gone"));
     }
     text
 }
