@@ -58,8 +58,8 @@ impl Look {
         let (last, next) = (!self.last_by.is_empty(), !self.next_by.is_empty());
         let nothing = !sequence && !time && !last && !next;
         let several = self.batch > 0 || self.bytes > 0;
-        let conflict = sequence && last || sequence && time || time && last || last && next;
-        !nothing && !several && !conflict
+        let starts = [sequence, time, last].iter().filter(|given| **given).count();
+        !(nothing || several || starts > 1 || last && next)
     }
 
     /// The sequence that it starts at.

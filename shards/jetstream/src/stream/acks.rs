@@ -89,11 +89,6 @@ impl Acks {
             at = end;
         }
     }
-
-    /// Is there nothing that waits?
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -116,7 +111,7 @@ mod tests {
         let (ack, reply, suffix) = acks.front(everything).expect("the second is durable");
         assert_eq!((ack.sequence, reply, suffix), (7, &b"re"[..], &b",x}"[..]));
         acks.pop();
-        assert!(acks.is_empty());
+        assert!(acks.waiting.is_empty());
         assert!(acks.front(everything).is_none());
     }
 }

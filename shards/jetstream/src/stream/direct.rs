@@ -115,12 +115,10 @@ impl Direct {
         if !(sequence || time || last || next || multi) {
             return Err("408 Empty Request");
         }
-        let conflict = sequence && last
-            || sequence && time
-            || time && last
-            || last && next
-            || last && look.batch > 0
-            || last && multi
+        let starts = [sequence, time, last].iter().filter(|given| **given).count();
+        let several = look.batch > 0 || multi;
+        let conflict = starts > 1
+            || last && (next || several)
             || next && multi
             || look.up_to > 0 && look.up_to_time.is_some();
         if conflict {

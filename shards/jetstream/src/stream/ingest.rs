@@ -25,12 +25,12 @@ impl Stream {
             self.take(site, &publication);
             return;
         }
-        self.rewrite_and_take(site, publication);
+        self.rewrite_and_take(site, &publication);
     }
 
     /// As [`Self::ingest`], for a message that is not stored as it came.
     #[cold]
-    fn rewrite_and_take(&mut self, site: &mut Site<'_>, publication: Publication<'_>) {
+    fn rewrite_and_take(&mut self, site: &mut Site<'_>, publication: &Publication<'_>) {
         let mut subject = std::mem::take(&mut site.ground.subject);
         let mut tail = std::mem::take(&mut site.ground.scratch);
         subject.clear();
@@ -49,7 +49,7 @@ impl Stream {
         let kept = if is_stripped { &tail[..] } else { publication.tail };
         let subject_kept = &subject[..];
         let rewritten =
-            Publication { subject: subject_kept, tail: kept, sizes_bytes, header, ..publication };
+            Publication { subject: subject_kept, tail: kept, sizes_bytes, header, ..*publication };
         self.take(site, &rewritten);
         site.ground.subject = subject;
         site.ground.scratch = tail;

@@ -145,7 +145,7 @@ pub(crate) fn ttl_of(value: &[u8]) -> Option<Ttl> {
     }
     let text = std::str::from_utf8(value).ok()?;
     if let Some(nanos) = crate::span::parse(text) {
-        return (nanos >= 1_000_000_000).then(|| Ttl::Seconds(nanos / 1_000_000_000));
+        return (nanos >= 1_000_000_000).then_some(Ttl::Seconds(nanos / 1_000_000_000));
     }
     let seconds = number_of(value)? as i64;
     Some(if seconds == 0 { Ttl::Unset } else { Ttl::Seconds(seconds) })
