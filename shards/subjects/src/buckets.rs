@@ -48,7 +48,7 @@ impl Bucket {
 /// A multiset of numbers by their hashes.
 #[derive(Debug, Default)]
 pub(crate) struct Buckets {
-    buckets: Slab<Bucket>,
+    lines: Slab<Bucket>,
     /// Where full buckets go on.
     overflow: Slab<Bucket>,
     numbers: usize,
@@ -72,20 +72,20 @@ impl Buckets {
     /// Loads the line that a hash is looked up in; the answer means nothing.
     #[inline]
     pub(crate) fn touch(&self, hash: u64) -> u32 {
-        match self.buckets.place_count() {
+        match self.lines.place_count() {
             0 => 0,
-            count => self.buckets.get(Self::place_of(hash, count)).next,
+            count => self.lines.get(Self::place_of(hash, count)).next,
         }
     }
 
     /// What [`Buckets::find`] would try first, if it is in the first line.
     #[inline]
     pub(crate) fn likely(&self, hash: u64) -> Option<u32> {
-        let count = self.buckets.place_count();
+        let count = self.lines.place_count();
         if count == 0 {
             return None;
         }
-        let bucket = self.buckets.get(Self::place_of(hash, count));
+        let bucket = self.lines.get(Self::place_of(hash, count));
         let places = bucket.places_of(tag_of(hash));
         (places != 0).then(|| bucket.ids[places.trailing_zeros() as usize])
     }
@@ -93,12 +93,12 @@ impl Buckets {
     /// The number of this hash of which `is_it` says so.
     #[inline]
     pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let count = self.buckets.place_count();
+        let count = self.lines.place_count();
         if count == 0 {
             return None;
         }
         let tag = tag_of(hash);
-        let mut bucket = self.buckets.get(Self::place_of(hash, count));
+        let mut bucket = self.lines.get(Self::place_of(hash, count));
         loop {
             let mut places = bucket.places_of(tag);
             while places != 0 {
@@ -117,11 +117,11 @@ impl Buckets {
 
     /// Adds a number. `hash_of` answers for any that was added before.
     pub(crate) fn insert(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
-        if self.numbers >= self.buckets.place_count() * FILL {
+        if self.numbers >= self.lines.place_count() * FILL {
             self.divide(hash_of);
         }
         self.numbers += 1;
-        self.put(Self::place_of(hash, self.buckets.place_count()), tag_of(hash), id);
+        self.put(Self::place_of(hash, self.lines.place_count()), tag_of(hash), id);
     }
 
     fn put(&mut self, place: u32, tag: u16, id: u32) {
@@ -139,23 +139,23 @@ impl Buckets {
             at = bucket.next;
         }
         // A new one goes between the bucket and those that it goes on in.
-        let next = self.buckets.get(place).next;
+        let next = self.lines.get(place).next;
         let mut more = Bucket { next, ..Bucket::default() };
         more.tags[0] = tag;
         more.ids[0] = id;
-        self.buckets.get_mut(place).next = self.overflow.insert(more);
+        self.lines.get_mut(place).next = self.overflow.insert(more);
     }
 
     /// Adds a bucket and gives it what belongs to it.
     fn divide(&mut self, hash_of: impl Fn(u32) -> u64) {
-        let count = self.buckets.place_count() + 1;
-        let new = self.buckets.insert(Bucket::default());
+        let count = self.lines.place_count() + 1;
+        let new = self.lines.insert(Bucket::default());
         if new == 0 {
             return;
         }
         // Without its uppermost bit: the place that its numbers had until now.
         let old = new & !(1 << new.ilog2());
-        let mut bucket = std::mem::take(self.buckets.get_mut(old));
+        let mut bucket = std::mem::take(self.lines.get_mut(old));
         loop {
             for (tag, id) in bucket.tags.into_iter().zip(bucket.ids) {
                 if tag != 0 {
@@ -171,7 +171,7 @@ impl Buckets {
 
     /// Takes a number out that was added under this hash.
     pub(crate) fn remove(&mut self, hash: u64, id: u32) {
-        let place = Self::place_of(hash, self.buckets.place_count());
+        let place = Self::place_of(hash, self.lines.place_count());
         let tag = tag_of(hash);
         let mut before = NONE;
         let mut at = NONE;
@@ -201,7 +201,7 @@ impl Buckets {
 
     /// The bucket at a place, or one that it goes on in.
     fn bucket_mut(&mut self, place: u32, at: u32) -> &mut Bucket {
-        if at == NONE { self.buckets.get_mut(place) } else { self.overflow.get_mut(at) }
+        if at == NONE { self.lines.get_mut(place) } else { self.overflow.get_mut(at) }
     }
 }
 
@@ -252,7 +252,7 @@ mod tests {
         for count in 1..=60_000_u32 {
             buckets.insert(hash(count, false), count, |id| hash(id, false));
             if count % 9973 == 0 {
-                assert!(buckets.overflow.len() * 8 < buckets.buckets.len(), "{count}");
+                assert!(buckets.overflow.len() * 8 < buckets.lines.len(), "{count}");
                 let likely = |id: &u32| buckets.likely(hash(*id, false)) == Some(*id);
                 assert!((1..=count).filter(likely).count() * 10 > count as usize * 9);
             }
