@@ -12,3 +12,4 @@ pub mod log;
 pub mod notation;
 pub mod process;
 pub mod reactor;
+mod tls;
