@@ -19,8 +19,8 @@ const SIGHTED_PER_TURN: usize = 512;
 const DESCRIBED_PER_TURN: usize = 64;
 /// Places of subscriptions that are looked at per turn: about 5 ns each.
 const PLACES_PER_TURN: usize = 4096;
-/// Subscriptions that are described per turn, at about 150 ns each; a page of places ends once there
-/// are as many.
+/// Subscriptions that are described per turn, at about 150 ns each; a page of places ends once
+/// there are as many.
 const LISTED_PER_TURN: usize = 256;
 /// Subscriptions of a connection that are remembered beyond its end.
 const REMEMBERED_PER_CONNECTION: usize = 128;
@@ -297,17 +297,14 @@ impl Shard {
         let so_far = self.inquiries.so_far.take();
         let mut answer = so_far.expect("an answer was begun");
         let from = self.inquiries.cursor;
-        match self.turn_page(&question, &mut answer, from) {
-            Some(next) => {
-                assert!(next > from, "a page gets further");
-                self.inquiries.cursor = next;
-                self.inquiries.so_far = Some(answer);
-                self.inquiries.waiting.push_front((ticket, question));
-            }
-            None => {
-                self.inquiries.cursor = 0;
-                self.effects.answers.push((ticket, answer));
-            }
+        if let Some(next) = self.turn_page(&question, &mut answer, from) {
+            assert!(next > from, "a page gets further");
+            self.inquiries.cursor = next;
+            self.inquiries.so_far = Some(answer);
+            self.inquiries.waiting.push_front((ticket, question));
+        } else {
+            self.inquiries.cursor = 0;
+            self.effects.answers.push((ticket, answer));
         }
     }
 

@@ -92,8 +92,7 @@ fn quoted(byte: u8) -> String {
         b'\n' => "'\\n'".into(),
         b'\r' => "'\\r'".into(),
         b'\t' => "'\\t'".into(),
-        0x20..=0x7e => format!("'{}'", char::from(byte)),
-        0x80..=0xff => format!("'{}'", char::from(byte)),
+        0x20..=0x7e | 0x80..=0xff => format!("'{}'", char::from(byte)),
         _ => format!("'\\x{byte:02x}'"),
     }
 }
@@ -458,7 +457,7 @@ impl Decoder {
     }
 
     pub(crate) fn texts(&mut self, node: &Node<'_>, into: &mut Vec<String>) {
-        self.list(node, "[]string", into, |decoder, item, text| decoder.text(item, text));
+        self.list(node, "[]string", into, Self::text);
     }
 
     pub(crate) fn map(

@@ -65,7 +65,8 @@ impl Stamp {
             let rest = super::json::go_quoted(rest.as_bytes());
             let whole = super::json::go_quoted(bytes);
             format!(
-                "parsing time {whole} as \"2006-01-02T15:04:05Z07:00\": cannot parse {rest} as \"{part}\""
+                "parsing time {whole} as \"2006-01-02T15:04:05Z07:00\": cannot parse {rest} as \
+                 \"{part}\""
             )
         };
         let number = |at: usize, width: usize, part: &str| -> Result<i64, String> {
