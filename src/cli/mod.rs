@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use crate::config::{self, Options, Pair, Tls};
 use crate::notation::{quote, split_host_port};
-use crate::process;
+use crate::{process, tls};
 
 mod flags;
 mod usage;
@@ -121,6 +121,7 @@ fn start(
     }
     let file = file.map(|file| (line.config.as_str(), file));
     let options = Box::new(config::load(line.settings, file)?);
+    tls::Files::read(&options)?;
     Ok(Launch::Start { options, stderr })
 }
 

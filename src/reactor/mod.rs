@@ -308,7 +308,7 @@ impl Reactor {
                 shard,
                 links: Links::default(),
                 lanes: parts.lanes,
-                gatehouse: Gatehouse { secrets: parts.secrets, ..Gatehouse::default() },
+                gatehouse: Gatehouse::new(parts.secrets),
                 pressed: Vec::new(),
                 blocked: Vec::new(),
                 resumed: VecDeque::new(),

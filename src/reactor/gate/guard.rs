@@ -309,7 +309,11 @@ fn incompatible_text(problem: &PeerIncompatible, offered: u16) -> String {
     use PeerIncompatible as Problem;
 
     match problem {
-        Problem::Tls12NotOffered
+        Problem::SignatureAlgorithmsExtensionRequired if offered >= 0x303 => {
+            "tls: client didn't offer signature algorithms".to_owned()
+        }
+        Problem::SignatureAlgorithmsExtensionRequired
+        | Problem::Tls12NotOffered
         | Problem::Tls12NotOfferedOrEnabled
         | Problem::ServerTlsVersionIsDisabledByOurConfig
         | Problem::SupportedVersionsExtensionRequired

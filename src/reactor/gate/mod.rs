@@ -98,6 +98,10 @@ pub(crate) struct Gatehouse {
 }
 
 impl Gatehouse {
+    pub(super) fn new(secrets: Secrets) -> Self {
+        Self { secrets, ..Self::default() }
+    }
+
     /// A gate for a connection that needs one.
     pub(super) fn gate(shard: &Shard, slot: Slot) -> Option<Box<Gate>> {
         (shard.stage(slot) != Stage::Open).then(Box::default)
