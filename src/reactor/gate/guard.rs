@@ -32,6 +32,8 @@ pub(crate) struct Guard {
     offered: u16,
     /// Has a whole record come?
     begun: bool,
+    /// Has it failed? The library may not be asked for anything then.
+    broken: bool,
 }
 
 /// What input came to.
@@ -56,7 +58,7 @@ impl Guard {
     pub(crate) fn new(config: Arc<ServerConfig>) -> Result<Self, Breach> {
         let connection = UnbufferedServerConnection::new(config);
         let connection = connection.map_err(|error| breach(&error, 0, false))?;
-        Ok(Self { connection, carry: Vec::new(), offered: 0, begun: false })
+        Ok(Self { connection, carry: Vec::new(), offered: 0, begun: false, broken: false })
     }
 
     pub(crate) fn is_handshaking(&self) -> bool {
@@ -89,6 +91,9 @@ impl Guard {
         plain: &mut Vec<u8>,
         replies: &mut Sealed,
     ) -> Result<Opened, Breach> {
+        if self.broken {
+            return Ok(Opened::Ended);
+        }
         let mut carry = std::mem::take(&mut self.carry);
         let outcome = self.work(&mut carry, plain, replies);
         let (used, opened) = outcome?;
@@ -106,6 +111,9 @@ impl Guard {
         plain: &mut Vec<u8>,
         replies: &mut Sealed,
     ) -> Result<Opened, Breach> {
+        if self.broken {
+            return Ok(Opened::Ended);
+        }
         while !self.carry.is_empty() && !bytes.is_empty() {
             let missing = match self.missing() {
                 // Parts of one handshake message stand in several records.
@@ -174,7 +182,7 @@ impl Guard {
                 Ok(_) => return Ok((used + discard, Opened::Ended)),
                 Err(error) => {
                     used += discard;
-                    self.alert(&mut bytes[used..], replies);
+                    self.alert(replies);
                     return Err(breach(&error, self.offered, self.begun || used > 0));
                 }
             }
@@ -182,19 +190,20 @@ impl Guard {
         }
     }
 
-    /// Writes what the library has to say of an error.
-    fn alert(&mut self, bytes: &mut [u8], replies: &mut Sealed) {
-        loop {
-            match self.connection.process_tls_records(bytes).state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, replies),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                _ => return,
-            }
+    /// Writes the one alert by which the library answers an error.
+    fn alert(&mut self, replies: &mut Sealed) {
+        self.broken = true;
+        let status = self.connection.process_tls_records(&mut []);
+        if let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state {
+            encode(&mut data, replies);
         }
     }
 
     /// Seals plaintext, behind whatever the library has to say.
     pub(crate) fn seal(&mut self, plain: &[u8], out: &mut Sealed) -> Result<(), Breach> {
+        if self.broken {
+            return Err(exhausted());
+        }
         loop {
             let status = self.connection.process_tls_records(&mut self.carry);
             match status.state {
@@ -224,7 +233,7 @@ impl Guard {
 
     /// Says that nothing more comes.
     pub(crate) fn farewell(&mut self, out: &mut Sealed) {
-        loop {
+        while !self.broken {
             match self.connection.process_tls_records(&mut self.carry).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
@@ -390,4 +399,159 @@ fn alert_text(alert: AlertDescription) -> String {
         other => return format!("alert({})", u8::from(other)),
     };
     text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::ClientConfig;
+    use rustls::client::ClientConnection;
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, ServerName};
+
+    use super::*;
+    use crate::config::{Pair, Tls};
+
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates");
+
+    fn guard() -> Guard {
+        let file = |name: &str| format!("{FOLDER}/{name}");
+        let pair = Pair { certificate: file("server.pem"), key: file("server.key") };
+        let terms = crate::tls::load(&Tls { pairs: vec![pair], ..Tls::default() });
+        Guard::new(terms.expect("good files").config).expect("a good configuration")
+    }
+
+    fn client() -> ClientConnection {
+        let mut roots = rustls::RootCertStore::empty();
+        let authority = CertificateDer::from_pem_file(format!("{FOLDER}/ca.pem"));
+        roots.add(authority.expect("a certificate")).expect("an authority");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("there are versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("a name");
+        ClientConnection::new(Arc::new(config), name).expect("a good configuration")
+    }
+
+    /// What the client has to send.
+    fn output(client: &mut ClientConnection) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut bytes).expect("memory takes everything");
+        }
+        bytes
+    }
+
+    fn input(client: &mut ClientConnection, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            client.read_tls(&mut bytes).expect("memory gives everything");
+            client.process_new_packets().expect("the server keeps to the rules");
+        }
+    }
+
+    /// Shakes hands, with the client's bytes cut into pieces of this size.
+    fn handshake(piece: usize) -> (Guard, ClientConnection) {
+        let (mut guard, mut client) = (guard(), client());
+        let (mut plain, mut replies) = (Vec::new(), Sealed::default());
+        while guard.is_handshaking() || client.is_handshaking() {
+            for bytes in output(&mut client).chunks(piece) {
+                guard.keep(bytes).expect("a handshake is short");
+                if guard.may_step() {
+                    guard.step(&mut plain, &mut replies).expect("a good handshake");
+                }
+            }
+            input(&mut client, replies.unsent());
+            replies.advance(replies.unsent().len());
+        }
+        assert!(plain.is_empty());
+        (guard, client)
+    }
+
+    #[test]
+    fn records_that_are_cut_anywhere_open_to_the_same_bytes() {
+        for piece in [1, 2, 3, 5, 7, 100, 1000, 16_400, 100_000] {
+            let (mut guard, mut client) = handshake(piece);
+            let (mut plain, mut replies) = (Vec::new(), Sealed::default());
+            let mut sent = Vec::new();
+            for size in [1_usize, 10, 16_384, 40_000, 3] {
+                use std::io::Write as _;
+                let bytes: Vec<u8> = (0..size).map(|at| at as u8).collect();
+                client.writer().write_all(&bytes).expect("memory takes everything");
+                sent.extend_from_slice(&bytes);
+            }
+            for bytes in output(&mut client).chunks_mut(piece) {
+                let opened = guard.open(bytes, &mut plain, &mut replies);
+                assert_eq!(opened.expect("good records"), Opened::On);
+            }
+            assert!(plain == sent, "pieces of {piece}");
+            client.send_close_notify();
+            let mut bytes = output(&mut client);
+            let opened = guard.open(&mut bytes, &mut plain, &mut replies);
+            assert_eq!(opened.expect("a good end"), Opened::Ended);
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_reaches_the_client() {
+        let (mut guard, mut client) = handshake(1000);
+        let bytes: Vec<u8> = (0..100_000_usize).map(|at| (at * 7) as u8).collect();
+        let mut out = Sealed::default();
+        guard.seal(&bytes, &mut out).expect("a good connection");
+        let mut read = Vec::new();
+        for mut piece in out.unsent().chunks(9000) {
+            use std::io::Read as _;
+            while !piece.is_empty() {
+                client.read_tls(&mut piece).expect("memory gives everything");
+                client.process_new_packets().expect("good records");
+                let mut some = [0; 20_000];
+                while let Ok(count) = client.reader().read(&mut some) {
+                    read.extend_from_slice(&some[..count]);
+                }
+            }
+        }
+        assert!(read == bytes);
+    }
+
+    #[test]
+    fn a_forged_record_ends_it_and_is_answered_once() {
+        let (mut guard, mut client) = handshake(1000);
+        let (mut plain, mut replies) = (Vec::new(), Sealed::default());
+        let mut forged = vec![0x17, 3, 3, 0, 32];
+        forged.extend([7; 32]);
+        let breach = guard.open(&mut forged, &mut plain, &mut replies).expect_err("a forgery");
+        assert_eq!(breach.text, "local error: tls: bad record MAC");
+        let mut alert = replies.unsent();
+        client.read_tls(&mut alert).expect("memory gives everything");
+        assert!(client.process_new_packets().is_err(), "the client is told");
+        replies.advance(replies.unsent().len());
+        guard.farewell(&mut replies);
+        assert!(replies.is_empty());
+        assert!(guard.seal(b"more", &mut replies).is_err());
+    }
+
+    #[test]
+    fn strangers_and_old_clients_are_told_apart() {
+        let mut old = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
+        old.extend([0; 32]);
+        old.extend([0, 0, 2, 0, 47, 1, 0]);
+        let versions = "tls: client offered only unsupported versions: [302 301]";
+        let first = "tls: first record does not look like a TLS handshake";
+        for (bytes, text, by_stranger) in [
+            (&b"CONNECT {}\r\nPING\r\n"[..], first, true),
+            (b"GET / HTTP/1.1\r\n", first, true),
+            (&old, versions, false),
+        ] {
+            let mut guard = guard();
+            guard.keep(bytes).expect("it is short");
+            assert!(guard.may_step(), "{text}");
+            let (mut plain, mut replies) = (Vec::new(), Sealed::default());
+            let breach = guard.step(&mut plain, &mut replies).expect_err("no handshake");
+            assert_eq!((breach.text.as_str(), breach.by_stranger), (text, by_stranger));
+            assert!(plain.is_empty() && !replies.is_empty(), "an alert is due");
+        }
+        let mut guard = guard();
+        let endless = vec![0x16; HANDSHAKE_BYTES_MAX + 1];
+        assert!(guard.keep(&endless).is_err());
+    }
 }
