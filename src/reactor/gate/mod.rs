@@ -285,13 +285,11 @@ impl Desk {
             if !gate.sealed.has_buffer() {
                 gate.sealed.trade(&mut self.gatehouse.spare);
             }
-            match gate.seal(bytes) {
-                Ok(count) => gate.covers = count,
-                Err(_) => {
-                    self.shard.output_failed(slot);
-                    return false;
-                }
-            }
+            let Ok(count) = gate.seal(bytes) else {
+                self.shard.output_failed(slot);
+                return false;
+            };
+            gate.covers = count;
         }
     }
 
