@@ -197,9 +197,9 @@ fn clients(old: &Options, new: &Options, changes: &mut Changes) {
 
 fn tls(old: &Options, new: &Options, changes: &mut Changes) {
     let timeout =
-        |options: &Options| options.tls.as_ref().map_or(0.0, |tls| tls.timeout.as_secs_f64());
+        |options: &Options| options.tls.as_ref().map_or(Duration::ZERO, |tls| tls.timeout);
     changes.note(timeout(old) != timeout(new), Kind::Value, || {
-        format!("Reloaded: tls timeout = {}", timeout(new))
+        format!("Reloaded: tls timeout = {}", timeout(new).as_secs_f64())
     });
     let first = |options: &Options| {
         let first = options.tls.as_ref().map_or(First::Never, |tls| tls.first);

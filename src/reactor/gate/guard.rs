@@ -504,7 +504,7 @@ mod tests {
             while !piece.is_empty() {
                 client.read_tls(&mut piece).expect("memory gives everything");
                 client.process_new_packets().expect("good records");
-                let mut some = [0; 20_000];
+                let mut some = [0; 4096];
                 while let Ok(count) = client.reader().read(&mut some) {
                     read.extend_from_slice(&some[..count]);
                 }
