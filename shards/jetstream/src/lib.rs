@@ -9,9 +9,11 @@ pub mod config;
 pub mod consumer;
 pub mod error;
 mod jetstream;
+mod json;
 mod outlet;
 pub mod parcel;
 pub mod services;
+pub mod stamp;
 pub mod stream;
 
 pub use config::{AccountLimits, Config};

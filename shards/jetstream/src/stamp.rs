@@ -62,8 +62,8 @@ impl Stamp {
         let bytes = text.as_bytes();
         let complain = |at: usize, part: &str| {
             let rest = String::from_utf8_lossy(bytes.get(at..).unwrap_or_default());
-            let rest = super::json::go_quoted(rest.as_bytes());
-            let whole = super::json::go_quoted(bytes);
+            let rest = crate::json::go_quoted(rest.as_bytes());
+            let whole = crate::json::go_quoted(bytes);
             format!(
                 "parsing time {whole} as \"2006-01-02T15:04:05Z07:00\": cannot parse {rest} as \
                  \"{part}\""
@@ -92,7 +92,7 @@ impl Stamp {
         let (nanos, at) = fraction(bytes);
         let offset = offset(&bytes[at..]).ok_or_else(|| complain(at, "Z07:00"))?;
         let out = |what: &str| {
-            format!("parsing time {}: {what} out of range", super::json::go_quoted(bytes))
+            format!("parsing time {}: {what} out of range", crate::json::go_quoted(bytes))
         };
         if !(1..=12).contains(&month) {
             return Err(out("month"));

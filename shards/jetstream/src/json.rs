@@ -480,10 +480,10 @@ impl Decoder {
         }
     }
 
-    pub(crate) fn time(&mut self, node: &Node<'_>, into: &mut Option<super::stamp::Stamp>) {
+    pub(crate) fn time(&mut self, node: &Node<'_>, into: &mut Option<crate::stamp::Stamp>) {
         match &node.value {
             Value::Null => *into = None,
-            Value::Text(text) => match super::stamp::Stamp::parse(text) {
+            Value::Text(text) => match crate::stamp::Stamp::parse(text) {
                 Ok(stamp) => *into = Some(stamp),
                 Err(complaint) => self.complain(complaint),
             },
