@@ -5,7 +5,7 @@ use wire::Message;
 
 use super::{
     config::AckPolicy,
-    consumer::{Consumer, Pair},
+    cursor::{Consumer, Pair},
     desk::Desk,
     events::Delivery,
     ledger::Entry,

@@ -178,9 +178,9 @@ impl ConsumerConfig {
             return Err(table::CONSUMER_DESCRIPTION_TOO_LONG.with("{max}", DESCRIPTION_BYTES_MAX));
         }
         if self.is_push() {
-            self.check_push(around.stream)?
+            self.check_push(around.stream)?;
         } else {
-            self.check_pull(around)?
+            self.check_pull(around)?;
         }
         self.check_limits(around)?;
         if self.direct && !self.is_push() {

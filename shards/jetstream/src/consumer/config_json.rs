@@ -81,7 +81,7 @@ impl ConsumerConfig {
     fn read_policy(&mut self, decoder: &mut Decoder, name: &str, node: &Node<'_>) -> bool {
         match name {
             "deliver_policy" => {
-                read_word(decoder, node, DELIVER_POLICIES, &mut self.deliver_policy, unknown_word)
+                read_word(decoder, node, DELIVER_POLICIES, &mut self.deliver_policy, unknown_word);
             }
             "ack_policy" => {
                 read_word(decoder, node, ACK_POLICIES, &mut self.ack_policy, unknown_word);

@@ -6,7 +6,7 @@ use wire::Message;
 
 use super::{
     config::{AckPolicy, PriorityPolicy},
-    consumer::Consumer,
+    cursor::Consumer,
     desk::{self, Desk},
     ledger::Entry,
     names,

@@ -1,6 +1,6 @@
 //! What consumers tell those who watch: advisories and metrics (spec 6.15).
 
-use super::{consumer::Consumer, desk::Desk, names};
+use super::{cursor::Consumer, desk::Desk, names};
 use crate::{json::Writer, stamp::Stamp};
 
 /// A delivery that something is said about.

@@ -3,7 +3,7 @@
 use base::Wall;
 
 use super::{
-    consumer::{Consumer, Pair},
+    cursor::{Consumer, Pair},
     desk::Desk,
 };
 use crate::{json::Writer, stamp::Stamp};

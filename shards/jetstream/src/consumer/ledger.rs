@@ -195,12 +195,12 @@ impl Ledger {
         if self.lists.len() <= list as usize {
             self.lists.resize(list as usize + 1, List::EMPTY);
         }
-        let last = self.lists[list as usize].last;
+        let end = self.lists[list as usize].last;
         let slot = &mut self.slots[id as usize];
-        (slot.list, slot.previous, slot.next) = (list, last, NONE);
-        match last {
+        (slot.list, slot.previous, slot.next) = (list, end, NONE);
+        match end {
             NONE => self.lists[list as usize].first = id,
-            last => self.slots[last as usize].next = id,
+            end => self.slots[end as usize].next = id,
         }
         self.lists[list as usize].last = id;
         self.queued += usize::from(list == QUEUE);

@@ -8,7 +8,7 @@ mod acks;
 mod check;
 mod config;
 mod config_json;
-mod consumer;
+mod cursor;
 mod delivery;
 mod desk;
 mod events;
@@ -43,7 +43,7 @@ use crate::{
     error::Fault,
     stream::{StreamConfig, View, Wanted},
 };
-use consumer::Consumer;
+use cursor::Consumer;
 use desk::Desk;
 
 /// What a subscription of a consumer's is for.

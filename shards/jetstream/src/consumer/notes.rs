@@ -11,7 +11,7 @@ use storage::Position;
 
 use super::{
     config::{AckPolicy, ConsumerConfig},
-    consumer::{Consumer, Skip},
+    cursor::{Consumer, Skip},
     desk::Desk,
     ledger::Entry,
     state::{Change, State},
@@ -190,8 +190,8 @@ impl Consumer {
     }
 
     fn change_note(&mut self) -> (Vec<u8>, Vec<u8>) {
-        let noted = self.notes.noted;
-        let fresh = self.ledger.iter().rev().take_while(|entry| entry.sequence >= noted);
+        let from = self.notes.noted;
+        let fresh = self.ledger.iter().rev().take_while(|entry| entry.sequence >= from);
         let mut added: Vec<Entry> = fresh.copied().collect();
         added.reverse();
         let notes = &mut self.notes;
@@ -254,7 +254,7 @@ impl Consumer {
         }
         if state.place.until >= self.next {
             let keys = self.filter.keys(log);
-            let mut sequences = super::consumer::last_of_each(log, keys, state.place.until);
+            let mut sequences = super::cursor::last_of_each(log, keys, state.place.until);
             sequences.retain(|sequence| *sequence >= self.next);
             self.skip = Some(Skip { sequences, until: state.place.until });
         }

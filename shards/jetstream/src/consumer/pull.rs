@@ -6,7 +6,7 @@ use wire::Message;
 use super::{
     check::go_duration,
     config::PriorityPolicy,
-    consumer::{Consumer, Pin},
+    cursor::{Consumer, Pin},
     desk::Desk,
     waiting::{Ask, GroupAsk, PRIORITY_MAX},
 };

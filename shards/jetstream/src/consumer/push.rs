@@ -6,7 +6,7 @@ use wire::Message;
 
 use super::{
     config::{AckPolicy, ConsumerConfig},
-    consumer::Consumer,
+    cursor::Consumer,
     desk::Desk,
     names,
 };

@@ -6,7 +6,7 @@ use wire::Message;
 use super::{
     Consumers,
     config::{ConsumerConfig, DeliverPolicy},
-    consumer::{Consumer, Pair, sequence_at},
+    cursor::{Consumer, Pair, sequence_at},
     desk::Desk,
     events::Delivery,
     header::needs_higher_level,
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     error::{Fault, table},
     json::{self, Decoder, Writer},
+    stamp::Stamp,
     stream::{Wanted, config::Retention},
 };
 
@@ -129,13 +130,12 @@ impl Consumer {
             sequence = self.floor.sequence + 1;
         } else {
             match self.config.deliver_policy {
-                DeliverPolicy::All => {}
                 DeliverPolicy::StartSequence if sequence < self.config.start_sequence => {
                     return refused("below start seq");
                 }
-                DeliverPolicy::StartSequence => {}
+                DeliverPolicy::All | DeliverPolicy::StartSequence => {}
                 DeliverPolicy::StartTime => {
-                    let wall = self.config.start_time.map_or(Wall(0), |time| time.wall());
+                    let wall = self.config.start_time.map_or(Wall(0), Stamp::wall);
                     if sequence < sequence_at(desk.view, wall) {
                         return refused("below start time");
                     }

@@ -7,7 +7,7 @@ use super::{
     check::{NAME_BYTES_MAX, Surroundings, is_group, is_name},
     config::{AckPolicy, ConsumerConfig, DeliverPolicy},
     config_json::read_word,
-    consumer::Consumer,
+    cursor::Consumer,
     desk::Desk,
     names,
 };
@@ -341,7 +341,7 @@ impl Consumers {
     ) -> Result<(), Fault> {
         let mut creation = Creation::read(desk.view.server, request.body)?;
         creation.check_names(request)?;
-        self.make_durable(desk, &mut creation.config);
+        Self::make_durable(desk, &mut creation.config);
         let existing = self.place_of(&creation.config.name);
         if let Some(place) = existing {
             // Whether it is paused is changed by PAUSE alone.
@@ -368,7 +368,7 @@ impl Consumers {
 
     /// A consumer that feeds a source keeps its place if the stream lets go of what is consumed;
     /// otherwise it gets a name of its own.
-    fn make_durable(&self, desk: &mut Desk<'_, '_>, config: &mut ConsumerConfig) {
+    fn make_durable(desk: &mut Desk<'_, '_>, config: &mut ConsumerConfig) {
         if !config.direct || !config.sourcing || config.name.is_empty() {
             return;
         }

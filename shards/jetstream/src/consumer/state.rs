@@ -4,7 +4,7 @@
 use base::{Time, Wall};
 
 use super::{
-    consumer::{Consumer, Pair},
+    cursor::{Consumer, Pair},
     ledger::Entry,
 };
 

@@ -9,7 +9,7 @@ use base::{
 
 use super::{
     Consumers,
-    consumer::Consumer,
+    cursor::Consumer,
     delivery::{Budget, Halt},
     desk::Desk,
 };

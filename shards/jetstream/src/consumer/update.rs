@@ -1,8 +1,7 @@
 //! Changing a consumer.
 
 use super::{
-    Consumers, config::ConsumerConfig, consumer::Consumer, desk::Desk, filter::Filter,
-    ledger::Waits,
+    Consumers, config::ConsumerConfig, cursor::Consumer, desk::Desk, filter::Filter, ledger::Waits,
 };
 use crate::{
     error::Fault,

@@ -109,7 +109,7 @@ fn requests_that_cannot_be_served_say_why() {
         ("DELETE.S.D", "", 10014),
         ("PAUSE.S.D", "", 10014),
         ("UNPIN.S.C", r#"{"group":"A"}"#, 10160),
-        ("UNPIN.S.C", r#"{}"#, 10025),
+        ("UNPIN.S.C", "{}", 10025),
         ("UNPIN.S.C", r#"{"group":"A B"}"#, 10162),
         ("LEADER.STEPDOWN.S.C", "", 10010),
         ("NAMES.S", r#"{"offset":"x"}"#, 10025),

@@ -42,10 +42,10 @@ fn run(seed: u64, fields: &str, most: usize) {
             _ => {
                 let out: Vec<Sent> = model.out.values().cloned().collect();
                 if let Some(sent) = out.get(random.below(out.len() as u64 + 1) as usize) {
-                    let word = ["", "-NAK", "+WPI", "-NAK 500ms", "+TERM"];
-                    let word = word[random.below(word.len() as u64) as usize];
-                    world.ack(sent, word);
-                    if matches!(word, "" | "+TERM") {
+                    let said = ["", "-NAK", "+WPI", "-NAK 500ms", "+TERM"];
+                    let said = said[random.below(said.len() as u64) as usize];
+                    world.ack(sent, said);
+                    if matches!(said, "" | "+TERM") {
                         world.pass(5);
                         model.acknowledged.insert(sent.sequence());
                         model.out.remove(&sent.sequence());

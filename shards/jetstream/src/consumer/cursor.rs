@@ -19,6 +19,7 @@ use crate::{
     Service,
     consumer::Endpoint,
     error::Fault,
+    stamp::Stamp,
     stream::{View, Wanted, config::Retention},
 };
 
@@ -129,10 +130,10 @@ impl Consumer {
             previous: None,
             due: None,
         });
-        let reply = format!("$JS.ACK.{}.{name}.", stream.name).into_bytes();
+        let prefix = format!("$JS.ACK.{}.{name}.", stream.name).into_bytes();
         let mut consumer = Self {
-            reply_prefix_bytes: reply.len(),
-            reply,
+            reply_prefix_bytes: prefix.len(),
+            reply: prefix,
             name,
             created: view.now.wall,
             filter,
@@ -211,7 +212,7 @@ impl Consumer {
 
     /// Chooses where to begin (spec 6.3).
     pub(crate) fn begin(&mut self, view: &mut View<'_>) {
-        let wall = self.config.start_time.map(|time| time.wall());
+        let wall = self.config.start_time.map(Stamp::wall);
         let at_time = wall.map_or(0, |wall| sequence_at(view, wall));
         let log = view.store.log(view.core.log);
         let (first, last) = (log.first(), log.last());
@@ -391,7 +392,7 @@ impl Consumer {
 
     /// Is nothing delivered for now, and until when?
     pub(crate) fn paused_until(&self, now: Wall) -> Option<Wall> {
-        self.config.pause_until.map(|until| until.wall()).filter(|until| now < *until)
+        self.config.pause_until.map(Stamp::wall).filter(|until| now < *until)
     }
 }
 
