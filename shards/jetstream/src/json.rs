@@ -530,6 +530,11 @@ impl<'a> Writer<'a> {
         self.out.push(b'}');
     }
 
+    /// Everything that was written, to write something else instead.
+    pub(crate) fn whole(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
     /// Starts a field; its value is written to what comes back.
     pub(crate) fn field(&mut self, name: &str) -> &mut Vec<u8> {
         if self.started {

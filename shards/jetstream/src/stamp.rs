@@ -115,11 +115,18 @@ impl Stamp {
 
     /// Appends it in double quotes.
     pub fn put(self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        out.extend_from_slice(self.bare().as_bytes());
+        out.push(b'"');
+    }
+
+    /// Its text.
+    pub fn bare(self) -> String {
         let local = self.seconds + i64::from(self.offset) * 60;
         let (year, month, day) = date(local.div_euclid(86_400));
         let clock = local.rem_euclid(86_400);
         let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
-        let mut text = format!("\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+        let mut text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
         if self.nanos > 0 {
             let digits = format!("{:09}", self.nanos);
             let _ = write!(text, ".{}", digits.trim_end_matches('0'));
@@ -131,8 +138,7 @@ impl Stamp {
             let minutes = self.offset.unsigned_abs();
             let _ = write!(text, "{sign}{:02}:{:02}", minutes / 60, minutes % 60);
         }
-        text.push('"');
-        out.extend_from_slice(text.as_bytes());
+        text
     }
 }
 

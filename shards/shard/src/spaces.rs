@@ -113,10 +113,10 @@ impl Spaces {
         index.expect("a subscription's account has an index").describe(id, &self.subscriptions)
     }
 
-    /// Subscriptions that came and went so far.
-    pub(crate) fn turnover(&self) -> (u64, u64) {
-        let counts = self.indexes.iter().flatten().map(|index| index.turnover());
-        counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    /// Subscriptions that came and went so far, by account.
+    pub(crate) fn turnovers(&self) -> impl Iterator<Item = (AccountId, (u64, u64))> {
+        let indexes = (0..).zip(&self.indexes);
+        indexes.filter_map(|(number, index)| Some((AccountId(number), index.as_ref()?.turnover())))
     }
 
     /// Interest of other cores that is known here: literal hashes and patterns.

@@ -95,10 +95,9 @@ fn a_client_that_asks_is_answered_once_it_is_durable() {
     world.settle();
     let sent = world.taken().remove(0);
     world.send(&sent.reply, "answer.1", "");
-    world.with(|consumers, view, shard| consumers.progress(view, shard));
     assert_eq!(world.taken(), []);
-    assert!(world.consumers.waits_for_disk());
-    world.turn();
+    world.settle();
+    assert!(!world.consumers.waits_for_disk());
     let taken = world.taken();
     assert_eq!((taken[0].route.as_str(), taken[0].payload.as_str()), ("answer.1", ""));
     // What cannot have been delivered is not answered.
