@@ -351,7 +351,8 @@ impl ConsumerConfig {
         let invalid = |text: String| Err(table::CONSUMER_INVALID_POLICY.because(text));
         let set = |policy: &str, start: &str| {
             invalid(format!(
-                "consumer delivery policy is deliver {policy}, but optional start {start} is also set"
+                "consumer delivery policy is deliver {policy}, but optional start {start} \
+                 is also set"
             ))
         };
         let unset = |policy: &str, what: &str| {
@@ -566,7 +567,7 @@ mod tests {
     type Change = fn(&mut ConsumerConfig, &mut StreamConfig);
 
     #[test]
-    fn each_rule_has_its_error() {
+    fn rules_of_names_acknowledgement_and_mode() {
         let table: &[(Change, u16)] = &[
             (|_, _| {}, 0),
             (|config, _| config.name = "a.b".into(), 10052),
@@ -597,6 +598,19 @@ mod tests {
                 },
                 10084,
             ),
+        ];
+        look_up(table);
+    }
+
+    fn look_up(table: &[(Change, u16)]) {
+        for (place, (change, number)) in table.iter().enumerate() {
+            assert_eq!(checked(change), *number, "row {place}");
+        }
+    }
+
+    #[test]
+    fn rules_of_limits_filters_start_and_groups() {
+        let table: &[(Change, u16)] = &[
             (|config, _| config.rate_limit = 1, 10086),
             (|config, _| config.heartbeat = SECOND, 10088),
             (|config, _| config.flow_control = true, 10089),
@@ -646,9 +660,7 @@ mod tests {
                 10135,
             ),
         ];
-        for (place, (change, number)) in table.iter().enumerate() {
-            assert_eq!(checked(change), *number, "row {place}");
-        }
+        look_up(table);
     }
 
     #[test]

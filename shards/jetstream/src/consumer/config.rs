@@ -41,7 +41,7 @@ pub(crate) enum AckPolicy {
 pub(crate) enum ReplayPolicy {
     /// As fast as possible.
     #[default]
-    Instant,
+    AtOnce,
     /// As fast as they came.
     Original,
 }

@@ -32,7 +32,7 @@ const ACK_POLICIES: &[(&str, AckPolicy)] = &[
 ];
 
 const REPLAY_POLICIES: &[(&str, ReplayPolicy)] =
-    &[("instant", ReplayPolicy::Instant), ("original", ReplayPolicy::Original)];
+    &[("instant", ReplayPolicy::AtOnce), ("original", ReplayPolicy::Original)];
 
 const PRIORITY_POLICIES: &[(&str, PriorityPolicy)] = &[
     ("none", PriorityPolicy::None),
@@ -309,7 +309,10 @@ mod tests {
             (r#"{"x":1}"#, r#"json: unknown field "x""#),
             (
                 r#"{"max_deliver":"a"}"#,
-                "json: cannot unmarshal string into Go struct field ConsumerConfig.max_deliver of type int",
+                concat!(
+                    "json: cannot unmarshal string into Go struct field ",
+                    "ConsumerConfig.max_deliver of type int"
+                ),
             ),
         ] {
             assert_eq!(decode(text).expect_err(text), expected);

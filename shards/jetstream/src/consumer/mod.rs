@@ -1,4 +1,5 @@
-//! Consumers (spec 6.3, 6.4, 6.6): each is a cursor over its stream, with what is out unacknowledged.
+//! Consumers (spec 6.3, 6.4, 6.6): each is a cursor over its stream, with what is out and not yet
+//! acknowledged.
 //!
 //! They live with their stream on its core. What a client sends is taken at once
 //! ([`Consumers::receive`]) and changes what is to be done; delivering, timers and notes come once

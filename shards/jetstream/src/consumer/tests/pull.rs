@@ -57,7 +57,8 @@ fn each_end_of_a_request_has_its_status() {
     assert_eq!(
         sent.header,
         format!(
-            "NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 2\r\nNats-Pending-Bytes: {bytes}\r\n\r\n"
+            "NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 2\r\n\
+             Nats-Pending-Bytes: {bytes}\r\n\r\n"
         )
     );
     world.publish("in.a", &"x".repeat(500));
@@ -141,9 +142,10 @@ fn a_request_without_a_listener_is_passed_over() {
 
 #[test]
 fn one_client_is_pinned_until_it_is_silent() {
-    let mut world = pulling(
-        r#","priority_policy":"pinned_client","priority_groups":["A"],"priority_timeout":1000000000"#,
-    );
+    let mut world = pulling(concat!(
+        r#","priority_policy":"pinned_client","priority_groups":["A"],"#,
+        r#""priority_timeout":1000000000"#
+    ));
     world.listen("$JS.EVENT.>");
     world.ask("in1", "1");
     world.ask("in1", r#"{"batch":1,"group":"B"}"#);
