@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
 use futures_util::StreamExt as _;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::time::timeout;
 
 use process::{Broker, Launch, Process};
@@ -120,7 +121,6 @@ async fn speaks_tls(cores: u32) -> Outcome {
 async fn speaks_tls_1_2_with_rsa(cores: u32) -> Outcome {
     let broker = start(cores, &tls("rsa", ""), &[])?;
     let mut roots = rustls::RootCertStore::empty();
-    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
     roots.add(CertificateDer::from_pem_file(certificate("ca.pem"))?)?;
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -243,7 +243,7 @@ async fn outlives_broken_handshakes(cores: u32) -> Outcome {
     // A record that is longer than there may be.
     let mut stranger = TcpStream::connect(broker.address())?;
     stranger.write_all(&[0x16, 3, 1, 0xff, 0xff])?;
-    stranger.write_all(&[0; 70_000])?;
+    stranger.write_all(&vec![0; 70_000])?;
     broker.wait_for_log("TLS handshake error: tls: ", WAIT)?;
     exchange(&open(&broker, options()).await?).await
 }
