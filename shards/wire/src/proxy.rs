@@ -1,7 +1,7 @@
 //! The header by which a proxy says who it speaks for: the PROXY protocol, versions 1 and 2
 //! (spec 3.6).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The start of version 1, which is text.
 const TEXT_START: &[u8] = b"PROXY ";
@@ -164,97 +164,73 @@ mod tests {
         header
     }
 
+    /// Reads as expected, and so does every cut of a good one.
+    fn check(input: &[u8], expected: &Header) {
+        assert_eq!(read(input), *expected, "{:?}", String::from_utf8_lossy(input));
+        let (Header::Own(whole) | Header::For(_, _, whole)) = *expected else { return };
+        assert_eq!(whole, input.len());
+        for cut in 0..whole {
+            assert_eq!(read(&input[..cut]), Header::Incomplete);
+        }
+        let more = [input, b"PING\r\n"].concat();
+        assert_eq!(read(&more), *expected);
+    }
+
+    const FOUR: [u8; 12] = [1, 2, 3, 4, 9, 9, 9, 9, 0x10, 0, 0, 80];
+
     #[test]
-    fn headers_of_both_versions() {
-        let four = [1, 2, 3, 4, 9, 9, 9, 9, 0x10, 0, 0, 80];
-        let mut six = vec![0; 36];
+    fn good_headers_of_both_versions() {
+        let mut six = [0; 36];
         six[15] = 1;
         six[32..34].copy_from_slice(&[1, 2]);
-        let mut with_more = four.to_vec();
-        with_more.extend(b"vendor data");
-        let wrong = |text: &str| Header::Wrong(text.to_owned());
-        let local = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let rows: Vec<(Vec<u8>, Header)> = vec![
+        let with_more = [&FOUR[..], b"vendor data"].concat();
+        let on_behalf =
+            |text: &str, port, bytes| Header::For(text.parse().expect("an address"), port, bytes);
+        let text = b"PROXY TCP4 1.2.3.4 5.6.7.8 1000 4222\r\n";
+        check(text, &on_behalf("1.2.3.4", 1000, 38));
+        check(b"PROXY TCP6 ::1 ::2 1 2\r\n", &on_behalf("::1", 1, 24));
+        check(b"PROXY TCP6 ::ffff:1.2.3.4 ::2 1 2\r\n", &on_behalf("1.2.3.4", 1, 35));
+        check(b"PROXY UNKNOWN\r\n", &Header::Own(15));
+        check(b"PROXY UNKNOWN whatever else\r\n", &Header::Own(29));
+        check(&binary(0x21, 0x11, &FOUR), &on_behalf("1.2.3.4", 4096, 28));
+        check(&binary(0x21, 0x11, &with_more), &on_behalf("1.2.3.4", 4096, 39));
+        check(&binary(0x21, 0x21, &six), &on_behalf("::1", 258, 52));
+        check(&binary(0x20, 0, b"xyz"), &Header::Own(19));
+        check(&binary(0x21, 0x01, b""), &Header::Own(16));
+        check(b"CONNECT {}\r\n", &Header::Absent);
+    }
+
+    #[test]
+    fn wrong_headers_in_the_words_of_the_reference() {
+        let number = "strconv.ParseUint: parsing";
+        let invalid = "invalid PROXY protocol header:";
+        let unsupported = "unsupported PROXY protocol feature:";
+        let text = |rest: &str| format!("PROXY {rest}\r\n").into_bytes();
+        let rows = [
             (
-                b"PROXY TCP4 1.2.3.4 5.6.7.8 1000 4222\r\n".to_vec(),
-                Header::For(local("1.2.3.4"), 1000, 38),
-            ),
-            (b"PROXY TCP6 ::1 ::2 1 2\r\n".to_vec(), Header::For(local("::1"), 1, 24)),
-            (
-                b"PROXY TCP6 ::ffff:1.2.3.4 ::2 1 2\r\n".to_vec(),
-                Header::For(local("1.2.3.4"), 1, 35),
-            ),
-            (b"PROXY UNKNOWN\r\n".to_vec(), Header::Own(15)),
-            (b"PROXY UNKNOWN whatever else\r\n".to_vec(), Header::Own(29)),
-            (binary(0x21, 0x11, &four), Header::For(local("1.2.3.4"), 4096, 28)),
-            (binary(0x21, 0x11, &with_more), Header::For(local("1.2.3.4"), 4096, 39)),
-            (binary(0x21, 0x21, &six), Header::For(local("::1"), 258, 52)),
-            (binary(0x20, 0, b"xyz"), Header::Own(19)),
-            (binary(0x21, 0x01, b""), Header::Own(16)),
-            (b"CONNECT {}\r\n".to_vec(), Header::Absent),
-            (
-                b"PROXY TCP4 1.2.3.4 5.6.7.8 99999 1\r\n".to_vec(),
-                wrong(
-                    "invalid source port: strconv.ParseUint: parsing \"99999\": value out of range",
-                ),
-            ),
-            (
-                b"PROXY TCP4 1.2.3.4 5.6.7.8 1 +1\r\n".to_vec(),
-                wrong("invalid dest port: strconv.ParseUint: parsing \"+1\": invalid syntax"),
+                text("TCP4 1.2.3.4 5.6.7.8 99999 1"),
+                format!("invalid source port: {number} \"99999\": value out of range"),
             ),
             (
-                b"PROXY TCP4 ::1 5.6.7.8 1 1\r\n".to_vec(),
-                wrong("invalid PROXY protocol header: TCP4 with IPv6 address"),
+                text("TCP4 1.2.3.4 5.6.7.8 1 +1"),
+                format!("invalid dest port: {number} \"+1\": invalid syntax"),
             ),
-            (
-                b"PROXY TCP6 ::1 5.6.7.8 1 1\r\n".to_vec(),
-                wrong("invalid PROXY protocol header: TCP6 with IPv4 address"),
-            ),
-            (
-                b"PROXY UDP4 1.1.1.1 5.6.7.8 1 1\r\n".to_vec(),
-                wrong("invalid PROXY protocol header: invalid protocol UDP4"),
-            ),
-            (
-                b"PROXY TCP4 x y 1 1\r\n".to_vec(),
-                wrong("invalid PROXY protocol header: invalid address"),
-            ),
-            (b"PROXY TCP4\r\n".to_vec(), wrong("invalid PROXY protocol header: invalid v1 format")),
-            (b"PROXY \r\n".to_vec(), wrong("invalid PROXY protocol header: invalid v1 format")),
-            (
-                [b"PROXY ".to_vec(), vec![b'x'; 101]].concat(),
-                wrong("invalid PROXY protocol header: v1 line too long"),
-            ),
-            (
-                b"\r\n\r\n\0\r\nQUIX\n".to_vec(),
-                wrong("invalid PROXY protocol header: invalid signature"),
-            ),
-            (
-                binary(0x31, 0x11, &four),
-                wrong("invalid PROXY protocol header: invalid version 0x30"),
-            ),
-            (binary(0x22, 0x11, &four), wrong("unknown PROXY protocol command: 0x02")),
-            (
-                binary(0x21, 0x12, &four),
-                wrong("unsupported PROXY protocol feature: only STREAM protocol supported"),
-            ),
-            (
-                binary(0x21, 0x31, &four),
-                wrong("unsupported PROXY protocol feature: unsupported address family 0x30"),
-            ),
-            (binary(0x21, 0x11, &four[..11]), wrong("IPv4 address data too short: 11 bytes")),
+            (text("TCP4 ::1 5.6.7.8 1 1"), format!("{invalid} TCP4 with IPv6 address")),
+            (text("TCP6 ::1 5.6.7.8 1 1"), format!("{invalid} TCP6 with IPv4 address")),
+            (text("UDP4 1.1.1.1 5.6.7.8 1 1"), format!("{invalid} invalid protocol UDP4")),
+            (text("TCP4 x y 1 1"), format!("{invalid} invalid address")),
+            (text("TCP4"), format!("{invalid} invalid v1 format")),
+            (text(""), format!("{invalid} invalid v1 format")),
+            (text(&"x".repeat(101)), format!("{invalid} v1 line too long")),
+            (b"\r\n\r\n\0\r\nQUIX\n".to_vec(), format!("{invalid} invalid signature")),
+            (binary(0x31, 0x11, &FOUR), format!("{invalid} invalid version 0x30")),
+            (binary(0x22, 0x11, &FOUR), "unknown PROXY protocol command: 0x02".to_owned()),
+            (binary(0x21, 0x12, &FOUR), format!("{unsupported} only STREAM protocol supported")),
+            (binary(0x21, 0x31, &FOUR), format!("{unsupported} unsupported address family 0x30")),
+            (binary(0x21, 0x11, &FOUR[..11]), "IPv4 address data too short: 11 bytes".to_owned()),
         ];
-        for (input, expected) in rows {
-            assert_eq!(read(&input), expected, "{:?}", String::from_utf8_lossy(&input));
-            let whole = match &expected {
-                Header::Own(bytes) | Header::For(_, _, bytes) => *bytes,
-                _ => continue,
-            };
-            assert_eq!(whole, input.len());
-            for cut in 0..whole {
-                assert_eq!(read(&input[..cut]), Header::Incomplete);
-            }
-            let more = [input.as_slice(), b"PING\r\n"].concat();
-            assert_eq!(read(&more), expected);
+        for (input, problem) in rows {
+            check(&input, &Header::Wrong(problem));
         }
     }
 
