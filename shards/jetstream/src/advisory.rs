@@ -12,7 +12,7 @@ const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 const ID_BYTES: usize = 22;
 
 /// A name that no other event has.
-fn unique(random: &mut Random) -> String {
+pub(crate) fn unique(random: &mut Random) -> String {
     let digit = |_| char::from(DIGITS[random.below(DIGITS.len() as u64) as usize]);
     (0..ID_BYTES).map(digit).collect()
 }

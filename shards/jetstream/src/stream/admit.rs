@@ -88,7 +88,7 @@ impl Stream {
         Ok(())
     }
 
-    fn check_history(&self, publication: &Publication<'_>) -> Result<Rollup, Refusal> {
+    pub(super) fn check_history(&self, publication: &Publication<'_>) -> Result<Rollup, Refusal> {
         let options = &publication.options;
         let config = &self.core.config;
         if !options.message_id.is_empty()
@@ -128,6 +128,18 @@ impl Stream {
         publication: &Publication<'_>,
         bytes: u64,
     ) -> Result<(), Refusal> {
+        self.check_budget(site, bytes)?;
+        if ttl_of(publication.options.ttl).is_none() {
+            return Err(table::MESSAGE_TTL_INVALID.into());
+        }
+        if self.core.config.discard == Discard::New {
+            self.check_discard_new(&site.ground.store, publication, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Is there room for so many bytes in the server and in the account?
+    pub(super) fn check_budget(&self, site: &Site<'_>, bytes: u64) -> Result<(), Refusal> {
         let storage = self.core.config.storage;
         let (server, account) = match storage {
             Storage::Memory => (site.ground.config.memory_max, site.account.limits.max_memory),
@@ -138,12 +150,6 @@ impl Stream {
         }
         if !is_within(site.account.usage.used(storage) + bytes, account) {
             return Err(table::ACCOUNT_RESOURCES_EXCEEDED.into());
-        }
-        if ttl_of(publication.options.ttl).is_none() {
-            return Err(table::MESSAGE_TTL_INVALID.into());
-        }
-        if self.core.config.discard == Discard::New {
-            self.check_discard_new(&site.ground.store, publication, bytes)?;
         }
         Ok(())
     }

@@ -97,7 +97,13 @@ impl Stream {
         if is_kept { position } else { Position::START }
     }
 
-    fn stored(&mut self, site: &mut Site<'_>, position: Position, sequence: u64, reply: &[u8]) {
+    pub(super) fn stored(
+        &mut self,
+        site: &mut Site<'_>,
+        position: Position,
+        sequence: u64,
+        reply: &[u8],
+    ) {
         let position = self.kept_at(position);
         self.acknowledge(site, position, sequence, reply, b"}");
     }
@@ -166,7 +172,7 @@ impl Stream {
         parcel.send(site.out, self.core.account, reply, b"");
     }
 
-    fn store(
+    pub(super) fn store(
         &mut self,
         site: &mut Site<'_>,
         publication: &Publication<'_>,
@@ -212,12 +218,24 @@ impl Stream {
         publication: &Publication<'_>,
         admission: Admission,
     ) -> Result<(u64, Position), Refusal> {
+        let sequence = site.ground.store.log(self.core.log).last() + 1;
+        let at = (sequence, site.now.wall);
+        let position = self.keep_as(site, publication, at, admission)?;
+        Ok((sequence, position))
+    }
+
+    /// Appends a message under a sequence and a time, and does all that follows from it.
+    pub(super) fn keep_as(
+        &mut self,
+        site: &mut Site<'_>,
+        publication: &Publication<'_>,
+        (sequence, wall): (u64, Wall),
+        admission: Admission,
+    ) -> Result<Position, Refusal> {
         let previous = match &self.republish {
             Some(_) => last_of(&site.ground.store, self.core.log, publication.subject),
             None => 0,
         };
-        let sequence = site.ground.store.log(self.core.log).last() + 1;
-        let wall = site.now.wall;
         let position = self.append(site, publication, sequence, wall)?;
         if publication.header > 0 {
             self.note(publication, sequence, wall, admission.ttl);
@@ -231,7 +249,7 @@ impl Stream {
         if self.republish.is_some() {
             self.republish(site, publication, sequence, previous);
         }
-        Ok((sequence, position))
+        Ok(position)
     }
 
     fn append(
@@ -425,6 +443,7 @@ impl Stream {
     pub(crate) fn progress(&mut self, site: &mut Site<'_>) {
         self.is_listed = false;
         self.recall(site);
+        self.tend_upstreams(site);
         if self.untold > 0 {
             let from = std::mem::take(&mut self.untold);
             if !self.consumers.is_empty() {
@@ -439,8 +458,8 @@ impl Stream {
         let is_behind = self.expire(site);
         self.attend(site);
         self.count(site);
-        self.due =
-            if is_behind { Time(0) } else { self.expiry_due(site).min(self.consumers.next_due()) };
+        let due = self.expiry_due(site).min(self.consumers.next_due());
+        self.due = if is_behind { Time(0) } else { due.min(self.upstreams_due()) };
         site.ground.note_due(self.core.id, self.due);
     }
 }

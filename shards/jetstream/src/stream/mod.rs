@@ -14,6 +14,7 @@ pub mod config;
 mod dedupe;
 pub(crate) mod direct;
 mod expiry;
+mod inflow;
 mod ingest;
 mod interest;
 pub(crate) mod life;
@@ -22,6 +23,7 @@ mod publication;
 pub(crate) mod purge;
 mod recall;
 pub(crate) mod update;
+mod upstream;
 
 pub use config::StreamConfig;
 
@@ -35,6 +37,7 @@ use crate::{
 use dedupe::Dedupe;
 use expiry::Expiry;
 use recall::Recall;
+use upstream::Upstream;
 
 /// What a stream is, apart from its consumers.
 #[derive(Debug)]
@@ -72,6 +75,10 @@ pub struct Stream {
     /// The `Nats-Msg-Id` of the last message; empty without one.
     last_id: Vec<u8>,
     expiry: Expiry,
+    /// Streams that messages are taken from.
+    upstreams: Vec<Upstream>,
+    /// Upstreams that there have been.
+    upstream_count: u32,
     /// What is still to be learned from stored headers after a start.
     recall: Option<Recall>,
     /// Bytes that the account was told this stream holds.
