@@ -123,13 +123,9 @@ impl Stream {
         upstream.delivered = delivered.consumer_sequence;
         upstream.lag = delivered.pending.saturating_sub(1);
         upstream.is_moved = true;
-        let mut subject = Vec::new();
-        let transform = upstream.transforms.iter().find(|it| it.is_for(message.subject));
-        match transform {
-            Some(it) => it.apply(message.subject, &mut site.ground.random, &mut subject),
-            None => subject.extend_from_slice(message.subject),
-        }
-        let taken = if upstream.is_mirror {
+        let is_mirror = upstream.is_mirror;
+        let subject = self.renamed(site, at, message.subject);
+        let taken = if is_mirror {
             self.mirror(site, message, &subject, &delivered)
         } else {
             self.source(site, at, message, &subject, delivered.sequence)
@@ -139,6 +135,20 @@ impl Stream {
             (upstream.last, upstream.delivered) = before;
             upstream.fail(site, fault);
         }
+    }
+
+    /// The subject that a message is stored under: renamed by its source, then by the stream.
+    fn renamed(&self, site: &mut Site<'_>, at: usize, subject: &[u8]) -> Vec<u8> {
+        let mut transforms = self.upstreams[at].transforms.iter();
+        let first = transforms.find(|it| it.is_for(subject));
+        let mut renamed = subject.to_vec();
+        for transform in first.into_iter().chain(&self.transform) {
+            if transform.is_for(&renamed) {
+                let before = std::mem::take(&mut renamed);
+                transform.apply(&before, &mut site.ground.random, &mut renamed);
+            }
+        }
+        renamed
     }
 
     fn judge(&mut self, at: usize, delivered: &Delivered<'_>, own_last: u64) -> Verdict {
