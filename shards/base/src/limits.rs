@@ -154,6 +154,9 @@ pub const UPSTREAM_PAUSE_LEAST: Duration = Duration::from_millis(250);
 /// See [`UPSTREAM_PAUSE_LEAST`].
 pub const UPSTREAM_PAUSE_MOST: Duration = Duration::from_secs(10);
 
+/// Bytes of messages that wait in a stream for a read from disk. More are refused.
+pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES);
 const _: () = assert!(LANE_BYTES.is_power_of_two());
 const _: () = assert!(MAX_PAYLOAD_DEFAULT <= MAX_PAYLOAD_LIMIT);

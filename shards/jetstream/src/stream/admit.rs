@@ -36,12 +36,7 @@ impl Stream {
         if config.sealed {
             return Err(table::STREAM_SEALED.into());
         }
-        if usize::try_from(config.max_msg_size).is_ok_and(|most| publication.size() > most) {
-            return Err(table::STREAM_MESSAGE_EXCEEDS_MAXIMUM.into());
-        }
-        if publication.header > STORED_HEADER_BYTES_MAX {
-            return Err(table::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
-        }
+        self.check_size(publication)?;
         let mut admission = Admission { ttl: Ttl::Unset, rollup: Rollup::None };
         if publication.header > 0 {
             self.check_expectations(site, publication)?;
@@ -49,6 +44,18 @@ impl Stream {
             admission.ttl = ttl_of(publication.options.ttl).unwrap_or(Ttl::Unset);
         }
         Ok(admission)
+    }
+
+    /// Is it small enough, in this stream and for its header?
+    pub(super) fn check_size(&self, publication: &Publication<'_>) -> Result<(), Refusal> {
+        let config = &self.core.config;
+        if usize::try_from(config.max_msg_size).is_ok_and(|most| publication.size() > most) {
+            return Err(table::STREAM_MESSAGE_EXCEEDS_MAXIMUM.into());
+        }
+        if publication.header > STORED_HEADER_BYTES_MAX {
+            return Err(table::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
+        }
+        Ok(())
     }
 
     fn check_expectations(

@@ -8,7 +8,7 @@ use super::admit::{Admission, bytes_of};
 use super::options::{Ttl, header_value, put_filtered, ttl_of};
 use super::publication::{Publication, Refusal, put_tail};
 use super::upstream::{Stage, put_source_header};
-use crate::error::Fault;
+use crate::error::{Fault, table};
 use crate::ground::Site;
 use crate::services::UpstreamEnd;
 
@@ -217,7 +217,9 @@ impl Stream {
                 Ok(())
             }
             Err(Refusal::Fault(fault)) => Err(fault),
-            Err(Refusal::Duplicate(_)) => unreachable!("a mirror does not look for duplicates"),
+            Err(Refusal::Duplicate(_) | Refusal::Reading) => {
+                unreachable!("a mirror looks at no earlier message")
+            }
         }
     }
 
@@ -255,6 +257,8 @@ impl Stream {
             }
             Err(Refusal::Duplicate(_)) => Ok(()),
             Err(Refusal::Fault(fault)) => Err(fault),
+            // It is asked for again, and then what has to be looked at is there.
+            Err(Refusal::Reading) => Err(table::INSUFFICIENT_RESOURCES),
         };
         site.ground.scratch = tail;
         if !site.ground.wanted.is_empty() {

@@ -20,6 +20,18 @@ const DUPLICATE: &[u8] = b",\"duplicate\": true}";
 impl Stream {
     /// Takes a message that was published to one of the stream's subjects.
     pub(crate) fn ingest(&mut self, site: &mut Site<'_>, message: &Message<'_>) {
+        if !self.held.is_empty() {
+            if self.held.is_full() {
+                self.refuse(site, message.reply, &table::STREAM_TOO_MANY_REQUESTS);
+            } else {
+                self.hold(message);
+            }
+            return;
+        }
+        self.ingest_now(site, message);
+    }
+
+    pub(super) fn ingest_now(&mut self, site: &mut Site<'_>, message: &Message<'_>) {
         let publication = Publication::new(message);
         if self.transform.is_none() && !publication.options.must_strip {
             self.take(site, &publication);
@@ -73,7 +85,7 @@ impl Stream {
     }
 
     /// Stores a message, or says why not.
-    fn take(&mut self, site: &mut Site<'_>, publication: &Publication<'_>) {
+    pub(super) fn take(&mut self, site: &mut Site<'_>, publication: &Publication<'_>) {
         let reply = if self.core.config.no_ack { b"" } else { publication.reply };
         match self.store(site, publication) {
             Ok((sequence, position)) => self.stored(site, position, sequence, reply),
@@ -83,6 +95,7 @@ impl Stream {
                 self.acknowledge(site, position, sequence, reply, DUPLICATE);
             }
             Err(Refusal::Duplicate(_)) => {}
+            Err(Refusal::Reading) => self.hold_for_read(site, publication),
             Err(Refusal::Fault(fault)) => self.refuse(site, reply, &fault),
         }
         if !site.ground.wanted.is_empty() {
@@ -105,7 +118,11 @@ impl Stream {
         reply: &[u8],
     ) {
         let position = self.kept_at(position);
-        self.acknowledge(site, position, sequence, reply, b"}");
+        let suffix = std::mem::take(&mut self.ack_suffix);
+        let rest = if suffix.is_empty() { b"}" } else { &suffix[..] };
+        self.acknowledge(site, position, sequence, reply, rest);
+        self.ack_suffix = suffix;
+        self.ack_suffix.clear();
     }
 
     /// Sends an acknowledgement and shows the message to consumers, now or once it is durable.
@@ -177,7 +194,11 @@ impl Stream {
         site: &mut Site<'_>,
         publication: &Publication<'_>,
     ) -> Result<(u64, Position), Refusal> {
+        let increment = self.increment_of(publication)?;
         let admission = self.admit(site, publication)?;
+        if let Some(increment) = increment {
+            return self.count_up(site, publication, increment, admission);
+        }
         let config = &self.core.config;
         if config.retention == Retention::Interest && !self.consumers.wants(publication.subject) {
             return self.skip(site, publication, admission);
@@ -212,7 +233,7 @@ impl Stream {
         self.keep(site, &longer, Admission { ttl: Ttl::Seconds(seconds), ..admission })
     }
 
-    fn keep(
+    pub(super) fn keep(
         &mut self,
         site: &mut Site<'_>,
         publication: &Publication<'_>,
@@ -443,6 +464,7 @@ impl Stream {
     pub(crate) fn progress(&mut self, site: &mut Site<'_>) {
         self.is_listed = false;
         self.recall(site);
+        self.take_up_held(site);
         self.tend_upstreams(site);
         if self.untold > 0 {
             let from = std::mem::take(&mut self.untold);

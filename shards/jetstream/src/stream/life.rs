@@ -8,6 +8,7 @@ use super::codec;
 use super::config::{Compression, StreamConfig};
 use super::dedupe::Dedupe;
 use super::expiry::Expiry;
+use super::held;
 use super::{Core, Stream, StreamServices};
 use crate::StreamId;
 use crate::consumer::Consumers;
@@ -63,6 +64,9 @@ impl Stream {
             consumers: Consumers::default(),
             services: StreamServices::default(),
             ack_head: Vec::new(),
+            ack_suffix: Vec::new(),
+            held: held::Held::default(),
+            is_held_by_read: false,
             transform: None,
             republish: None,
             dedupe: Dedupe::new(site.ground.random.next_u64()),

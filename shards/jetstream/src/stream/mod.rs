@@ -11,9 +11,11 @@ pub(crate) mod check;
 mod check_sources;
 pub(crate) mod codec;
 pub mod config;
+mod counter;
 mod dedupe;
 pub(crate) mod direct;
 mod expiry;
+mod held;
 mod inflow;
 mod ingest;
 mod interest;
@@ -36,6 +38,7 @@ use crate::{
 };
 use dedupe::Dedupe;
 use expiry::Expiry;
+use held::Held;
 use recall::Recall;
 use upstream::Upstream;
 
@@ -72,6 +75,11 @@ pub struct Stream {
     transform: Option<Transform>,
     republish: Option<Transform>,
     dedupe: Dedupe,
+    /// What follows the sequence in the acknowledgement of the message at hand; empty for nothing.
+    ack_suffix: Vec<u8>,
+    /// Messages that wait, in order, since the first of them needs a read from disk.
+    held: Held,
+    is_held_by_read: bool,
     /// The `Nats-Msg-Id` of the last message; empty without one.
     last_id: Vec<u8>,
     expiry: Expiry,

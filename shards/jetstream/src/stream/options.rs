@@ -82,17 +82,21 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// Does it have conditions, or is it part of a batch?
-    pub(crate) fn is_conditional(&self) -> bool {
+    /// Is it stored only on a condition?
+    pub(crate) fn has_expectation(&self) -> bool {
         let conditions = [
             self.expected_stream,
             self.expected_last,
             self.expected_subject_last,
             self.expected_subject,
             self.expected_id,
-            self.batch,
         ];
         conditions.iter().any(|value| !value.is_empty())
+    }
+
+    /// Does it have conditions, or is it part of a batch?
+    pub(crate) fn is_conditional(&self) -> bool {
+        self.has_expectation() || !self.batch.is_empty()
     }
 
     /// Does the message stand for the end of its subject?
