@@ -16,10 +16,10 @@ use subjects::Transform;
 use super::Stream;
 use super::codec::{put_external, put_transforms};
 use super::config::Source;
-use crate::advisory::unique;
 use crate::error::{Fault, table};
 use crate::ground::Site;
 use crate::json::{self, Value, Writer, put_list, put_text};
+use crate::names::unique;
 use crate::services::{Service, UpstreamEnd};
 
 /// What the keys of notes of sources begin with.
