@@ -79,7 +79,7 @@ impl Upstream {
             let hash = external.api.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
             });
-            name.push_str(&format!(":{:08x}", hash >> 32));
+            name = format!("{name}:{:08x}", hash >> 32);
         }
         let (from, to) = if source.transforms.is_empty() {
             (joined([source.filter.as_str()].into_iter()), ">".into())
