@@ -25,12 +25,12 @@ use std::os::fd::AsFd as _;
 use std::sync::mpsc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use base::{AccountId, ConnectionId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
+use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
-use shard::{Config, Effects, Outcome, Owner, Peer, Question, Shard, Socket, Ticket};
+use shard::{Config, Effects, Owner, Peer, Question, Shard, Socket, Ticket};
 use wire::Message;
 
-use crate::auth::Provers;
+use crate::auth::{Answered, Provers};
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{Notice, Notices};
@@ -74,15 +74,6 @@ pub(crate) enum Command {
     #[expect(dead_code, reason = "for requests to the server")]
     /// Publish a message of the server's own.
     Speak(Box<Speech>),
-}
-
-/// What a claim came to.
-#[derive(Debug)]
-pub(crate) struct Answered {
-    pub(crate) slot: Slot,
-    pub(crate) id: ConnectionId,
-    pub(crate) number: u64,
-    pub(crate) outcome: Outcome,
 }
 
 /// A message of the server's own.
@@ -526,10 +517,7 @@ impl Reactor {
                 }
                 Command::LameDuck => self.desk.shard.enter_lame_duck(),
                 Command::Reconfigure(config) => self.desk.shard.reconfigure(*config),
-                Command::Proven(answer) => {
-                    let Answered { slot, id, number, outcome } = *answer;
-                    self.desk.shard.proven(slot, id, number, outcome);
-                }
+                Command::Proven(answered) => answered.hand_in(&mut self.desk.shard),
                 Command::Secure(secrets) => self.desk.gatehouse.secrets = secrets,
                 Command::SetLevels(levels) => self.logger.set_levels(levels),
                 Command::Listen { account, pattern, queue, service } => {
