@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use base::{AccountId, ConnectionId, Duration, Slot, Time};
 use session::{Connection, Peer, Reason, Secured, Statistics};
-use subjects::Subscription;
+use subjects::SubId;
 
 use crate::census::Census;
 use crate::services::SERVICES;
@@ -361,7 +361,7 @@ impl Shard {
                 continue;
             }
             if (filter.offset..end).contains(total) {
-                found.push(self.view_subscription(subscription, pattern, queue));
+                found.push(self.view_subscription(id, pattern, queue));
             }
             *total += 1;
             if found.len() - before >= LISTED_PER_TURN {
@@ -372,20 +372,17 @@ impl Shard {
         next
     }
 
-    fn view_subscription(
-        &self,
-        subscription: &Subscription,
-        pattern: &[u8],
-        queue: &[u8],
-    ) -> SubscriptionView {
+    fn view_subscription(&self, id: SubId, pattern: &[u8], queue: &[u8]) -> SubscriptionView {
+        let subscriptions = &self.spaces.subscriptions;
+        let subscription = subscriptions.get(id);
         SubscriptionView {
             connection: self.wires.get(subscription.connection()).id,
             account: subscription.account(),
             subject: pattern.to_vec(),
             queue: queue.to_vec(),
-            sid: self.spaces.subscriptions.sids.with(subscription.sid, <[u8]>::to_vec),
-            delivered: subscription.delivered,
-            max: subscription.max(),
+            sid: subscriptions.sids.with(subscription.sid, <[u8]>::to_vec),
+            delivered: subscription.delivered(),
+            max: subscriptions.max(id),
         }
     }
 
@@ -439,9 +436,9 @@ impl Shard {
         let connection = self.wires.get(slot);
         let ids = connection.subscriptions.iter().take(REMEMBERED_PER_CONNECTION);
         let subscriptions = ids.map(|id| {
-            let id = subjects::SubId(*id);
+            let id = SubId(*id);
             let (pattern, queue) = self.spaces.describe(id);
-            self.view_subscription(self.spaces.subscriptions.get(id), pattern, queue)
+            self.view_subscription(id, pattern, queue)
         });
         let subscriptions = subscriptions.collect();
         self.effects.happenings.push(Happening::Ended(view, reason, subscriptions));
