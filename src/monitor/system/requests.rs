@@ -36,11 +36,11 @@ impl From<String> for Failure {
     }
 }
 
-/// The data of an answer, already as JSON; nothing where success is all there is to say.
-type Outcome = Result<Option<Vec<u8>>, Failure>;
+/// The data of an answer, already as JSON; empty where success is all there is to say.
+type Outcome = Result<Vec<u8>, Failure>;
 
-fn data(value: &impl Serialize) -> Outcome {
-    Ok(Some(json::compact(value)))
+fn data(value: &impl Serialize) -> Vec<u8> {
+    json::compact(value)
 }
 
 /// A request, and where it came in.
@@ -87,13 +87,13 @@ impl Asked<'_> {
             Service::OwnConnections => {
                 let mut options: connz::Options = self.options()?;
                 state.settled().name(self.request.account).clone_into(&mut options.acc);
-                data(&connz::connz(state, &options).await?)
+                Ok(data(&connz::connz(state, &options).await?))
             }
             Service::User => self.user().await,
             Service::Reload => {
                 self.options::<Anything>()?;
                 state.reload().await.map_err(Failure::NotDone)?;
-                Ok(None)
+                Ok(Vec::new())
             }
             Service::Kick => {
                 self.at_connection(Question::Kick, "no such client or leafnode id").await
@@ -117,28 +117,28 @@ impl Asked<'_> {
         match endpoint {
             Endpoint::Vars => {
                 self.options::<Anything>()?;
-                data(&varz::varz(state).await)
+                Ok(data(&varz::varz(state).await))
             }
-            Endpoint::Subscriptions => data(&subsz::subsz(state, &self.options()?).await?),
-            Endpoint::Connections => data(&connz::connz(state, &self.options()?).await?),
-            Endpoint::Accounts => data(&accounts::accountz(state, &self.options()?).await?),
-            Endpoint::Health => data(&health::healthz(state, &self.options()?)),
+            Endpoint::Subscriptions => Ok(data(&subsz::subsz(state, &self.options()?).await?)),
+            Endpoint::Connections => Ok(data(&connz::connz(state, &self.options()?).await?)),
+            Endpoint::Accounts => Ok(data(&accounts::accountz(state, &self.options()?).await?)),
+            Endpoint::Health => Ok(data(&health::healthz(state, &self.options()?))),
             Endpoint::JetStream => {
                 self.options::<Anything>()?;
-                data(&jsz::jsz(state))
+                Ok(data(&jsz::jsz(state)))
             }
             Endpoint::Profile => {
                 let options: ProfileOptions = self.options()?;
-                data(&options.refusal())
+                Ok(data(&options.refusal()))
             }
             other => {
                 self.options::<Anything>()?;
                 match other {
-                    Endpoint::Routes => data(&others::routez(state)),
-                    Endpoint::Gateways => data(&others::gatewayz(state)),
-                    Endpoint::Leafs => data(&others::leafz(state)),
-                    Endpoint::Exported => data(&others::expvarz(state)),
-                    _ => data(&others::ipqueuesz()),
+                    Endpoint::Routes => Ok(data(&others::routez(state))),
+                    Endpoint::Gateways => Ok(data(&others::gatewayz(state))),
+                    Endpoint::Leafs => Ok(data(&others::leafz(state))),
+                    Endpoint::Exported => Ok(data(&others::expvarz(state))),
+                    _ => Ok(data(&others::ipqueuesz())),
                 }
             }
         }
@@ -152,21 +152,21 @@ impl Asked<'_> {
                 let mut options: subsz::Options = self.options()?;
                 options.subscriptions = true;
                 options.account = name;
-                data(&subsz::subsz(state, &options).await?)
+                Ok(data(&subsz::subsz(state, &options).await?))
             }
             AccountEndpoint::Connections => {
                 let mut options: connz::Options = self.options()?;
                 options.acc = name;
-                data(&connz::connz(state, &options).await?)
+                Ok(data(&connz::connz(state, &options).await?))
             }
             AccountEndpoint::Leafs => {
                 self.options::<Anything>()?;
-                data(&others::leafz(state))
+                Ok(data(&others::leafz(state)))
             }
             AccountEndpoint::Info => {
                 self.options::<Anything>()?;
                 // Where there is an error, data is there as well, and nothing.
-                data(&accounts::detail(state, &name).await?)
+                Ok(data(&accounts::detail(state, &name).await?))
             }
             AccountEndpoint::Stats if name == "PING" => Err(Failure::Silence),
             AccountEndpoint::Stats => {
@@ -176,7 +176,7 @@ impl Asked<'_> {
             }
             AccountEndpoint::JetStream => {
                 self.options::<Anything>()?;
-                data(&jsz::account(state, &name)?)
+                Ok(data(&jsz::account(state, &name)?))
             }
             AccountEndpoint::Count => unreachable!("its answer is an event"),
         }
@@ -193,7 +193,7 @@ impl Asked<'_> {
         if view.is_empty() && !options.include_unused {
             return Err(Failure::Silence);
         }
-        data(&view)
+        Ok(data(&view))
     }
 
     async fn user(&self) -> Outcome {
@@ -203,7 +203,7 @@ impl Asked<'_> {
         let Some(Answer::Described(views)) = answer else { return Err(Failure::Silence) };
         let view = views.into_iter().next().ok_or(Failure::Silence)?;
         let account = self.state.settled().name(view.account).to_owned();
-        data(&User { user: view.user, account_name: account.clone(), account })
+        Ok(data(&User { id: view.user, account_name: account.clone(), account }))
     }
 
     /// Does something to the connection that the body names.
@@ -222,7 +222,7 @@ impl Asked<'_> {
             let Some(sighting) = found.first() else { continue };
             let answer = cores.ask(core, question(sighting.slot, sighting.id)).await;
             if let Some(Answer::Done(true)) = answer {
-                return Ok(None);
+                return Ok(Vec::new());
             }
         }
         Err(Failure::NotDone(missing.to_owned()))
@@ -297,7 +297,7 @@ impl Asked<'_> {
 
     fn reply(&self, outcome: Outcome) {
         let (data, error) = match outcome {
-            Ok(data) => (data, None),
+            Ok(data) => (Some(data).filter(|data| !data.is_empty()), None),
             Err(Failure::Silence) => return,
             Err(Failure::Wrong(description)) => (None, Some(Problem { code: 400, description })),
             Err(Failure::NoData(description)) => {
@@ -307,10 +307,9 @@ impl Asked<'_> {
         };
         let mut message = b"{\"server\":".to_vec();
         message.extend(json::compact(&ServerInfo::next(self.state)));
-        for (name, value) in [
-            (",\"data\":", data),
-            (",\"error\":", error.as_ref().map(|error| json::compact(error))),
-        ] {
+        for (name, value) in
+            [(",\"data\":", data), (",\"error\":", error.as_ref().map(json::compact))]
+        {
             if let Some(value) = value {
                 message.extend_from_slice(name.as_bytes());
                 message.extend(value);
@@ -370,7 +369,8 @@ struct Target {
 /// Who asks.
 #[derive(Serialize)]
 struct User {
-    user: String,
+    #[serde(rename = "user")]
+    id: String,
     account: String,
     account_name: String,
 }
