@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use accounts::Directory;
 use base::CoreId;
@@ -18,6 +18,7 @@ use nkeys::{KeyPair, XKey};
 use shard::{Config, way_in};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
+use tokio::sync::oneshot;
 
 use crate::auth::{self, Pool};
 use crate::config::{Options, Port, Profile, reload};
@@ -35,6 +36,9 @@ const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// Locked memory that the executors' own rings need.
 pub(crate) const MEMLOCK_LEAST: u64 = 512 * 1024;
+
+/// How long a stop waits until the system account has been told of it.
+const GOODBYE_WAIT: Duration = Duration::from_millis(500);
 
 /// Starts the broker and runs it until it is told to stop.
 pub fn run(options: Options) -> ExitCode {
@@ -85,10 +89,20 @@ struct Server {
     ports_file: Option<PortsFile>,
     notices: Notices,
     lame_duck: bool,
-    /// Cores that have yet to say that the last configuration holds for everyone.
-    reloading: usize,
-    /// Is the file to be read once more when they have?
-    reload_again: bool,
+    reloading: Reloading,
+}
+
+/// Who asked for a reload, to be told how it ended.
+type Asker = oneshot::Sender<Result<(), String>>;
+
+/// A reload under way, if one is.
+#[derive(Default)]
+struct Reloading {
+    /// Cores that have yet to say that the configuration holds for everyone.
+    cores: usize,
+    askers: Vec<Asker>,
+    /// Who asked meanwhile: then the file is read once more.
+    again: Option<Vec<Asker>>,
 }
 
 struct Core {
@@ -137,8 +151,7 @@ impl Server {
             ports_file: None,
             notices,
             lame_duck: false,
-            reloading: 0,
-            reload_again: false,
+            reloading: Reloading::default(),
         };
         let seed = random_seed();
         let mut jetstream = match &server.options.jetstream {
@@ -154,6 +167,7 @@ impl Server {
             settled: server.settled(),
             started,
             listener: watched,
+            reports: reports_in,
         })?;
         server.announce()?;
         Ok(server)
@@ -248,6 +262,7 @@ impl Server {
                     return ExitCode::FAILURE;
                 }
                 Ok(Report::Reconfigured(count)) => self.note_reconfigured(count),
+                Ok(Report::Reload(asker)) => self.reload(vec![asker]),
                 Ok(Report::Ready | Report::Stopped) => {}
                 Err(mpsc::RecvError) => unreachable!("the signal thread holds the other end"),
             }
@@ -265,9 +280,10 @@ impl Server {
             SIGUSR1 => self.logger.reopen(),
             SIGUSR2 => {
                 self.lame_duck = true;
+                self.notices.send(Notice::LameDuck);
                 self.tell(|| Command::LameDuck);
             }
-            SIGHUP => self.reload(),
+            SIGHUP => self.reload(Vec::new()),
             _ => {}
         }
         false
@@ -275,19 +291,23 @@ impl Server {
 
     /// A reload is over when what it changed holds for every connection.
     fn note_reconfigured(&mut self, count: u32) {
-        self.reloading -= count as usize;
-        if self.reloading > 0 {
+        self.reloading.cores -= count as usize;
+        if self.reloading.cores > 0 {
             return;
         }
         self.logger.info(reload::summary(&self.options));
-        if std::mem::take(&mut self.reload_again) {
-            self.reload();
+        for asker in std::mem::take(&mut self.reloading.askers) {
+            // Whoever asked may be gone.
+            let _ = asker.send(Ok(()));
+        }
+        if let Some(askers) = self.reloading.again.take() {
+            self.reload(askers);
         }
     }
 
-    fn reload(&mut self) {
-        if self.reloading > 0 {
-            self.reload_again = true;
+    fn reload(&mut self, mut askers: Vec<Asker>) {
+        if self.reloading.cores > 0 {
+            self.reloading.again.get_or_insert_default().append(&mut askers);
             return;
         }
         let fresh = reload::read(&self.options).and_then(|options| {
@@ -298,11 +318,15 @@ impl Server {
         });
         match fresh {
             Ok((options, secrets, changes)) => {
+                self.reloading.askers = askers;
                 self.secure(secrets);
                 self.put_in_force(options, changes);
             }
             Err(problem) => {
                 self.logger.error(format_args!("Failed to reload server configuration: {problem}"));
+                for asker in askers {
+                    let _ = asker.send(Err(problem.clone()));
+                }
             }
         }
     }
@@ -323,7 +347,7 @@ impl Server {
         }
         self.tell(|| Command::Reconfigure(Box::new(config.clone())));
         self.config = config;
-        self.reloading = self.cores.len();
+        self.reloading.cores = self.cores.len();
         self.notices.send(Notice::Settled(Box::new(self.settled())));
     }
 
@@ -390,6 +414,10 @@ impl Server {
 
     fn stop(mut self, code: ExitCode) -> ExitCode {
         self.logger.info("Initiating Shutdown...");
+        let (told, heard) = mpsc::channel();
+        self.notices.send(Notice::Stopping(told));
+        // Those who listen should know, but a stop waits for nobody.
+        let _ = heard.recv_timeout(GOODBYE_WAIT);
         self.tell(|| Command::Stop);
         for core in self.cores.drain(..) {
             if let Err(error) = core.thread.join() {

@@ -28,6 +28,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
 use shard::{Config, Effects, Owner, Peer, Question, Shard, Socket, Ticket};
+use tokio::sync::oneshot;
 use wire::Message;
 
 use crate::auth::{Answered, Provers};
@@ -68,10 +69,8 @@ pub(crate) enum Command {
     SetLevels(log::Levels),
     /// Answer a question.
     Ask(Ticket, Question),
-    #[expect(dead_code, reason = "for requests to the server")]
     /// Tell of the requests that come on these subjects.
     Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
-    #[expect(dead_code, reason = "for requests to the server")]
     /// Publish a message of the server's own.
     Speak(Box<Speech>),
 }
@@ -119,6 +118,8 @@ pub(crate) enum Report {
     Stopped,
     /// A signal came.
     Signal(i32),
+    /// The configuration is to be read again.
+    Reload(oneshot::Sender<Result<(), String>>),
 }
 
 /// What a core is started with.
@@ -609,11 +610,13 @@ impl Reactor {
 
     /// Tells the monitor what came up for it.
     fn give_notice(&self, effects: &mut Effects) {
-        let Effects { answers, happenings, .. } = effects;
-        if answers.is_empty() && happenings.is_empty() {
+        let Effects { requests, answers, happenings, .. } = effects;
+        if requests.is_empty() && answers.is_empty() && happenings.is_empty() {
             return;
         }
         self.notices.send(Notice::Core {
+            core: self.desk.shard.core(),
+            requests: std::mem::take(requests),
             answers: std::mem::take(answers),
             happenings: std::mem::take(happenings),
         });
