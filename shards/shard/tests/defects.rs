@@ -289,10 +289,10 @@ fn a_large_message_in_pieces_is_the_same_for_all_its_subscribers() {
     ];
     for (publish, line, has_header) in cases {
         for cut in [1, 5, 40, 32_000, 40_000, publish.len() - 1] {
-            let ping = format!("{publish}PING\r\n");
+            let input = format!("{publish}PING\r\n");
             let mut heard = clients.map(|_| String::new());
             let (core, slot) = clients[0];
-            for mut piece in [&ping.as_bytes()[..cut], &ping.as_bytes()[cut..]] {
+            for mut piece in [&input.as_bytes()[..cut], &input.as_bytes()[cut..]] {
                 while !piece.is_empty() {
                     piece = &piece[server.cores[core].receive(slot, piece)..];
                     server.exchange();
@@ -303,13 +303,13 @@ fn a_large_message_in_pieces_is_the_same_for_all_its_subscribers() {
                 }
             }
             for (place, heard) in heard.iter().enumerate() {
-                let (verb, line, head) = match (has_header, place) {
+                let (verb, line, block) = match (has_header, place) {
                     (true, 0 | 1) => ("HMSG", line.clone(), header),
                     (true, _) => ("MSG", format!("{length}\r\n"), ""),
                     _ => ("MSG", line.clone(), ""),
                 };
                 let names = ["a-name-of-some-length", "12345678901234"];
-                let expected = names.map(|sid| format!("{verb} big {sid} {line}{head}{body}\r\n"));
+                let expected = names.map(|sid| format!("{verb} big {sid} {line}{block}{body}\r\n"));
                 let pong = if place == 0 { "PONG\r\n" } else { "" };
                 assert!(*heard == format!("{}{pong}", expected.concat()), "{cut} {place} {line}");
             }
