@@ -2,8 +2,8 @@
 //!
 //! What takes longer than a core has is proven elsewhere: [`crate::Effects::proofs`] asks for it
 //! and [`Shard::proven`] brings the answer. Until then the connection is nobody, and what it sent
-//! behind CONNECT waits in its order. One that is in already keeps its old rights until its new ones are
-//! proven, and a reload is not over before.
+//! behind CONNECT waits in its order. One that is in already keeps its old rights until its new
+//! ones are proven, and a reload is not over before.
 
 use std::rc::Rc;
 
