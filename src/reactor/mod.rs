@@ -4,16 +4,17 @@
 //! 1. Completions are collected from the ring.
 //! 2. What the lanes hold is handed to the shard *before* what was collected: whoever sent input
 //!    because of something another core did finds it done (docs/decisions/flush-barrier.md).
-//! 3. Input is handed to the shard.
+//! 3. Input is handed to the shard, and so is what the disk has done.
 //! 4. Frames for other cores are moved to the lanes *before* anything is written to a socket.
 //! 5. The turn's effects are carried out.
 //! 6. If nothing is left to do, the core spins for a bounded time and then sleeps in the ring.
 //!
 //! # glommio
-//! The turn runs as the main task of a glommio executor, which pins the thread and will carry disk
-//! I/O. As long as no disk operation is under way the core sleeps in its own ring: one system call,
-//! where parking through glommio makes about five.
+//! The turn runs as the main task of a glommio executor, which pins the thread. Sockets and files
+//! are the business of the core's own ring, in which it also sleeps: one system call, where parking
+//! through glommio makes about five.
 
+mod disk;
 pub(crate) mod lanes;
 mod links;
 pub(crate) mod ring;
@@ -27,10 +28,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
 use shard::{Config, Effects, Owner, Peer, Request, Shard, Socket};
+use storage::{DiskRequest, Store};
 use wire::Message;
 
 use crate::jetstream;
 use crate::log::{self, Logger};
+use disk::Disk;
 use lanes::Lanes;
 use links::{Link, Links, Written};
 use ring::{Event, Kind, Ring};
@@ -150,6 +153,9 @@ struct Reactor {
     ring: Ring,
     events: Vec<Event>,
     effects: Effects,
+    /// The disk that this core stores on, if it does, and what it is asked next.
+    disk: Option<Disk>,
+    disk_requests: Vec<DiskRequest>,
     listener: Option<TcpListener>,
     accept_again: Time,
     commands: mpsc::Receiver<Command>,
@@ -270,10 +276,15 @@ impl Reactor {
             ring.accept(listener.as_fd());
         }
         let mut shard = Shard::new(parts.core, parts.cores, parts.seed, parts.config, now);
-        if let Some(parts) = parts.jetstream {
+        let mut disk = None;
+        if let Some(jetstream) = parts.jetstream {
+            let logger = parts.logger.clone();
+            let mut fresh =
+                Disk::open(&jetstream.options.directory, logger).map_err(std::io::Error::other)?;
             shard.begin_turn(Moment { time: now, wall: wall() });
-            let (jetstream, tenants) = parts.open();
+            let (jetstream, tenants) = jetstream.open(|store| fresh.recover(store));
             shard.start_jetstream(jetstream, tenants.into_iter());
+            disk = Some(fresh);
         }
         Ok(Self {
             desk: Desk {
@@ -287,6 +298,8 @@ impl Reactor {
             ring,
             events: Vec::new(),
             effects: Effects::default(),
+            disk,
+            disk_requests: Vec::new(),
             listener: parts.listener,
             accept_again: Time::NEVER,
             commands: parts.commands,
@@ -320,8 +333,10 @@ impl Reactor {
             self.desk.lanes.send(&mut self.desk.shard);
             self.desk.shard.end_turn(&mut self.effects);
             self.carry_out();
+            self.ask_disk(now);
+            let is_idle = self.disk.as_ref().is_none_or(Disk::is_idle);
             if let Some(deadline) = self.stopping
-                && (self.desk.links.are_empty() || now >= deadline)
+                && ((self.desk.links.are_empty() && is_idle) || now >= deadline)
             {
                 return Ok(());
             }
@@ -347,6 +362,7 @@ impl Reactor {
         }
         let due = self.desk.shard.next_due().min(self.accept_again);
         let due = self.stopping.map_or(due, |deadline| due.min(deadline));
+        let due = self.store().map_or(due, |store| due.min(store.next_due()));
         let wait = if due == Time::NEVER { Duration::MAX } else { due.since(self.now()) };
         let slept = self.ring.enter(Some(wait));
         self.desk.lanes.own.bell.get_up();
@@ -368,6 +384,32 @@ impl Reactor {
         }
     }
 
+    fn store(&mut self) -> Option<&mut Store> {
+        self.desk.shard.jetstream().map(|jetstream| jetstream.store())
+    }
+
+    /// Hands to the disk what the store asks of it.
+    fn ask_disk(&mut self, now: Time) {
+        let Some(disk) = &mut self.disk else { return };
+        let Some(jetstream) = self.desk.shard.jetstream() else { return };
+        let store = jetstream.store();
+        store.tick(now);
+        store.take_requests(&mut self.disk_requests);
+        if !self.disk_requests.is_empty() {
+            disk.submit(&mut self.disk_requests, &mut self.ring);
+        }
+    }
+
+    fn on_disk(&mut self, event: &Event) {
+        let disk = self.disk.as_mut().expect("a core with files has a disk");
+        let Some(completion) = disk.on_event(event, &mut self.ring) else { return };
+        if let Some(jetstream) = self.desk.shard.jetstream() {
+            let store = jetstream.store();
+            store.completed(completion);
+            disk.report(store);
+        }
+    }
+
     fn take_events(&mut self) {
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
@@ -376,6 +418,7 @@ impl Reactor {
                 Kind::Receive => self.on_receive(&event),
                 Kind::Writable => self.on_writable(event.slot),
                 Kind::Bell => self.on_bell(event.more),
+                Kind::File => self.on_disk(&event),
                 Kind::Cancel => {}
             }
         }
