@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
+use accounts::Directory;
 use base::CoreId;
 use base::limits::{CORES_MAX, LANE_BYTES};
 use glommio::{LocalExecutorBuilder, Placement};
@@ -21,6 +22,7 @@ use signal_hook::iterator::Signals;
 use crate::config::{Authorization, Options, Port, Profile, reload};
 use crate::jetstream;
 use crate::log::{self, Logger};
+use crate::monitor::{self, Notice, Notices, Reach, Settled};
 use crate::process::{self, PortsFile};
 use crate::reactor::lanes::{End, Lanes, Waker};
 use crate::reactor::{self, Command, Parts, Report, ring};
@@ -75,13 +77,15 @@ struct Server {
     cores: Vec<Core>,
     reports: mpsc::Receiver<Report>,
     address: SocketAddr,
+    /// Where monitoring listens, if it does.
+    monitor: Option<SocketAddr>,
     ports_file: Option<PortsFile>,
+    notices: Notices,
     lame_duck: bool,
 }
 
 struct Core {
-    commands: mpsc::Sender<Command>,
-    waker: Waker,
+    reach: Reach,
     thread: glommio::ExecutorJoinHandle<()>,
 }
 
@@ -104,7 +108,13 @@ impl Server {
         let listener = listen(&options)?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         config.port = advertised(&options).1.unwrap_or(address.port());
+        let watched = monitor::listen(&options)?;
+        let monitor = watched.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(address) = monitor {
+            logger.info(monitor::announcement(&options, address));
+        }
         let (reports_in, reports) = mpsc::channel();
+        let (notices, inbox) = monitor::notices();
         watch_signals(reports_in.clone())?;
         let mut server = Self {
             options,
@@ -113,7 +123,9 @@ impl Server {
             cores: Vec::new(),
             reports,
             address,
+            monitor,
             ports_file: None,
+            notices,
             lame_duck: false,
         };
         let seed = random_seed();
@@ -121,7 +133,16 @@ impl Server {
             Some(options) => Some(jetstream::prepare(options, &server.config, seed, logger)?),
             None => None,
         };
-        server.start_cores(count, &cpus, (listener, seed), &reports_in, &mut jetstream)?;
+        let started = (Instant::now(), monitor::wall());
+        let parts = (listener, seed, started.0);
+        server.start_cores(count, &cpus, parts, &reports_in, &mut jetstream)?;
+        monitor::start(monitor::Parts {
+            inbox,
+            cores: server.cores.iter().map(|core| core.reach.clone()).collect(),
+            settled: server.settled(),
+            started,
+            listener: watched,
+        })?;
         server.announce()?;
         Ok(server)
     }
@@ -130,11 +151,10 @@ impl Server {
         &mut self,
         count: usize,
         cpus: &[usize],
-        (listener, seed): (TcpListener, u64),
+        (listener, seed, started): (TcpListener, u64, Instant),
         reports: &mpsc::Sender<Report>,
         jetstream: &mut Option<jetstream::Parts>,
     ) -> Result<(), String> {
-        let started = Instant::now();
         let mut listener = Some(listener);
         for (number, lanes) in (0_u8..).zip(mesh(count)?) {
             let (commands, commands_out) = mpsc::channel();
@@ -151,6 +171,7 @@ impl Server {
                 lanes,
                 commands: commands_out,
                 reports: reports.clone(),
+                notices: self.notices.clone(),
                 logger: self.logger.clone(),
                 started,
             };
@@ -160,7 +181,7 @@ impl Server {
                 .io_memory(IO_MEMORY_BYTES)
                 .spawn(move || async move { reactor::run(parts) })
                 .map_err(|error| format!("cannot start core {number}: {error}"))?;
-            self.cores.push(Core { commands, waker, thread });
+            self.cores.push(Core { reach: Reach { commands, waker }, thread });
         }
         for _ in 0..count {
             match self.reports.recv() {
@@ -180,7 +201,7 @@ impl Server {
         let port = self.address.port();
         self.logger.info(format_args!("Listening for client connections on {shown}:{port}"));
         if let Some(directory) = &self.options.ports_file_dir {
-            self.ports_file = Some(PortsFile::write(directory, self.address)?);
+            self.ports_file = Some(PortsFile::write(directory, self.address, self.monitor)?);
         }
         self.logger.info("Server is ready");
         Ok(())
@@ -199,7 +220,7 @@ impl Server {
                     self.logger.fatal(format_args!("core {} failed: {problem}", core.0));
                     return ExitCode::FAILURE;
                 }
-                Ok(Report::Ready | Report::Stopped | Report::Requests(..)) => {}
+                Ok(Report::Ready | Report::Stopped) => {}
                 Err(mpsc::RecvError) => unreachable!("the signal thread holds the other end"),
             }
         }
@@ -250,7 +271,18 @@ impl Server {
         }
         self.tell(|| Command::Reconfigure(Box::new(config.clone())));
         self.config = config;
+        self.notices.send(Notice::Settled(Box::new(self.settled())));
         self.logger.info(reload::summary(&self.options));
+    }
+
+    /// What is in force from now on.
+    fn settled(&self) -> Settled {
+        Settled {
+            options: self.options.clone(),
+            config: self.config.clone(),
+            directory: Directory::default(),
+            loaded: monitor::wall(),
+        }
     }
 
     /// Applies what is not the cores' business, and logs the change.
@@ -283,7 +315,7 @@ impl Server {
             self.logger.error(problem);
         }
         if let Some(directory) = &self.options.ports_file_dir {
-            match PortsFile::write(directory, self.address) {
+            match PortsFile::write(directory, self.address, self.monitor) {
                 Ok(file) => self.ports_file = Some(file),
                 Err(problem) => self.logger.error(problem),
             }
@@ -293,8 +325,7 @@ impl Server {
     fn tell(&self, command: impl Fn() -> Command) {
         for core in &self.cores {
             // A core that has ended needs no telling.
-            let _ = core.commands.send(command());
-            core.waker.ring();
+            core.reach.tell(command());
         }
     }
 

@@ -69,7 +69,8 @@ fn cache(directory: &Path, _host: &Host) -> Finding {
         state,
         now,
         wanted: "write through, or a drive with power-loss protection".into(),
-        why: "with a volatile cache each synchronous write costs a flush: about 1 ms in place of 20 µs",
+        why: "with a volatile cache each synchronous write costs a flush: about 1 ms in place of \
+              20 µs",
         mend: String::new(),
     };
     let Some(drive) = drive(directory) else {

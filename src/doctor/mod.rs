@@ -1,7 +1,7 @@
 //! `pinion doctor`: how this host stands to what the broker needs and wants.
 //!
-//! What is wanted comes from `tuning/settings`, the table that `tuning/apply` works from. Nothing is
-//! changed, except for a file of 4 MiB in the directory of `--disk` while it is measured.
+//! What is wanted comes from `tuning/settings`, the table that `tuning/apply` works from. Nothing
+//! is changed, except for a file of 4 MiB in the directory of `--disk` while it is measured.
 
 mod disk;
 mod finding;

@@ -74,7 +74,8 @@ fn setting(block: &'static str) -> Option<Setting> {
 /// The table as the documentation shows it.
 pub(super) fn markdown() -> String {
     let mut text = String::from(
-        "| Setting | For | Where | Wanted | Why | What it costs |\n| --- | --- | --- | --- | --- | --- |\n",
+        "| Setting | For | Where | Wanted | Why | What it costs |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
     );
     for setting in settings() {
         let Setting { name, wanted_for, at, want, why, cost, .. } = setting;

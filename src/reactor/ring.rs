@@ -9,7 +9,7 @@
 //! What is to be done with files goes through the same ring (docs/decisions/disk-ring.md). Memory and
 //! paths that the kernel works with belong to the ring until it has told the outcome.
 //!
-//! All `unsafe` of the acting side stands in this file.
+//! All `unsafe` of the reactor stands in this file.
 #![allow(unsafe_code)]
 
 use std::alloc::{self, Layout};

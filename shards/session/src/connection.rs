@@ -206,19 +206,12 @@ impl Connection {
     pub fn label(&self) -> String {
         let known = self.identity.as_ref().map(|identity| identity.label()).unwrap_or_default();
         let kind = if self.is_websocket() { "wid" } else { "cid" };
-        let mut label = String::new();
-        if let Some(host) = self.entrance.as_ref().and_then(|way| way.forwarded_for.as_ref()) {
-            label.push_str(&if host.contains(':') {
-                format!("[{host}]/")
-            } else {
-                format!("{host}/")
-            });
-        }
-        label.push_str(&format!("{} - {kind}:{}", self.peer, self.id.0));
-        if !known.is_empty() {
-            label.push_str(&format!(" - {known:?}"));
-        }
-        label
+        let forwarded = self.entrance.as_ref().and_then(|way| way.forwarded_for.as_ref());
+        let forwarded = forwarded.map_or_else(String::new, |host| {
+            if host.contains(':') { format!("[{host}]/") } else { format!("{host}/") }
+        });
+        let known = if known.is_empty() { String::new() } else { format!(" - {known:?}") };
+        format!("{forwarded}{} - {kind}:{}{known}", self.peer, self.id.0)
     }
 
     /// The next moment at which the connection has to be looked at.

@@ -14,6 +14,7 @@
 //! finds the interest in place. `docs/decisions/flush-barrier.md` has the argument.
 
 mod batch;
+mod census;
 mod effects;
 mod entrance;
 mod frame;
@@ -34,10 +35,11 @@ mod trace;
 mod train;
 mod wires;
 
+pub use census::{AccountCensus, Census};
 pub use effects::{Effects, Level, LogLine, Socket};
 pub use inspect::{
-    AccountCensus, Answer, Census, ConnectionFilter, ConnectionView, Happening, Question, Sighting,
-    SlotSet, SortKey, SubscriptionFilter, SubscriptionView, Ticket,
+    Answer, ConnectionFilter, ConnectionView, Happening, Question, Sighting, SlotSet, SortKey,
+    SubscriptionFilter, SubscriptionView, Ticket,
 };
 pub use services::{Owner, Request};
 pub use session::{Auth, Config, Cookies, Door, Peer, Reason, Secured, Stage, Statistics};

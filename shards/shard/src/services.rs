@@ -336,7 +336,8 @@ mod tests {
     #[test]
     fn lines_are_read_as_they_were_written() {
         let text = b"FROM 12\r\nMSG a.b J7 5\r\nhe\nlo\r\nDONE\r\nMSG c S1 inbox 0\r\n\r\n\
-            HMSG d J1234567 r 12 14\r\nNATS/1.0\r\n\r\nhi\r\nHMSG e J1 12 12\r\nNATS/1.0\r\n\r\n\r\n";
+            HMSG d J1234567 r 12 14\r\nNATS/1.0\r\n\r\nhi\r\nHMSG e J1 12 12\r\n\
+            NATS/1.0\r\n\r\n\r\n";
         let mut rest = &text[..];
         assert_eq!(next_line(&mut rest), Line::From(Slot(12)));
         let message = |name, subject, reply, header, tail| Line::Message {

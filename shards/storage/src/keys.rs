@@ -82,7 +82,8 @@ impl Keys {
         self.len() == 0
     }
 
-    /// Numbers ever given out and not yet above the highest in use: the width of a bitmap over keys.
+    /// Numbers ever given out and not yet above the highest in use: the width of a bitmap over
+    /// keys.
     pub fn width(&self) -> usize {
         self.entries.len()
     }

@@ -103,24 +103,15 @@ pub struct Store {
     /// The files; none for a store that lives in memory alone, and until it is open.
     pub(crate) files: Option<Box<Files>>,
     pub(crate) opening: Option<Box<Opening>>,
-    /// Without files everything is durable once it was asked what to write.
+    /// Without files, operations so far: nothing is waited for.
     ordered: u64,
-    durable: u64,
 }
 
 impl Store {
     /// A store that lives in memory alone.
     pub fn new(options: StoreOptions) -> Self {
         let names = HashMap::with_hasher(hasher(options.seed));
-        Self {
-            options,
-            logs: Slab::default(),
-            names,
-            files: None,
-            opening: None,
-            ordered: 0,
-            durable: 0,
-        }
+        Self { options, logs: Slab::default(), names, files: None, opening: None, ordered: 0 }
     }
 
     /// A store of what is on disk. Until [`Self::is_open`] says so it is good for nothing but
@@ -340,7 +331,7 @@ impl Store {
 
     /// How much of it survives a loss of power.
     pub fn durable(&self) -> Durable {
-        let durable = self.files.as_ref().map_or(self.durable, |files| files.journal.durable());
+        let durable = self.files.as_ref().map_or(self.ordered, |files| files.journal.durable());
         Durable(Position(durable))
     }
 
@@ -383,7 +374,6 @@ impl Store {
             opening.take_requests(out);
             return;
         }
-        self.durable = self.ordered;
         if self.files.is_some() {
             self.keep_up(out);
         }

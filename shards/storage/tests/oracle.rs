@@ -5,6 +5,9 @@ use storage::{
     Entry, Fetched, KeySet, Kind, LogId, LogOptions, Store, StoreOptions, counted_bytes,
 };
 
+/// Is a key one that is looked for?
+type Matches = fn(&[u8]) -> bool;
+
 #[derive(Clone, Debug)]
 struct Kept {
     sequence: u64,
@@ -165,7 +168,7 @@ impl Pair {
         let log = self.store.log(self.id);
         self.filter.follow(log.keys(), matches_filter);
         let one = log.keys().find(b"key.7").map(|id| KeySet::one(log.keys(), id));
-        let sets: [(Option<&KeySet>, fn(&[u8]) -> bool); 3] = [
+        let sets: [(Option<&KeySet>, Matches); 3] = [
             (Some(&KeySet::ALL), |_| true),
             (Some(&self.filter), matches_filter),
             (one.as_ref(), |subject| subject == b"key.7"),

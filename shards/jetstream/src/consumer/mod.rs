@@ -1,8 +1,5 @@
 //! Consumers: the hooks that a stream calls. (The bodies are placeholders.)
 
-mod json;
-pub mod stamp;
-
 use base::{Time, ids::ServiceId};
 use wire::Message;
 

@@ -92,8 +92,7 @@ fn quoted(byte: u8) -> String {
         b'\n' => "'\\n'".into(),
         b'\r' => "'\\r'".into(),
         b'\t' => "'\\t'".into(),
-        0x20..=0x7e => format!("'{}'", char::from(byte)),
-        0x80..=0xff => format!("'{}'", char::from(byte)),
+        0x20..=0x7e | 0x80..=0xff => format!("'{}'", char::from(byte)),
         _ => format!("'\\x{byte:02x}'"),
     }
 }
@@ -458,7 +457,7 @@ impl Decoder {
     }
 
     pub(crate) fn texts(&mut self, node: &Node<'_>, into: &mut Vec<String>) {
-        self.list(node, "[]string", into, |decoder, item, text| decoder.text(item, text));
+        self.list(node, "[]string", into, Self::text);
     }
 
     pub(crate) fn map(
@@ -481,10 +480,10 @@ impl Decoder {
         }
     }
 
-    pub(crate) fn time(&mut self, node: &Node<'_>, into: &mut Option<super::stamp::Stamp>) {
+    pub(crate) fn time(&mut self, node: &Node<'_>, into: &mut Option<crate::stamp::Stamp>) {
         match &node.value {
             Value::Null => *into = None,
-            Value::Text(text) => match super::stamp::Stamp::parse(text) {
+            Value::Text(text) => match crate::stamp::Stamp::parse(text) {
                 Ok(stamp) => *into = Some(stamp),
                 Err(complaint) => self.complain(complaint),
             },
@@ -529,6 +528,11 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn close(self) {
         self.out.push(b'}');
+    }
+
+    /// Everything that was written, to write something else instead.
+    pub(crate) fn whole(&mut self) -> &mut Vec<u8> {
+        self.out
     }
 
     /// Starts a field; its value is written to what comes back.
