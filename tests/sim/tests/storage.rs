@@ -1,20 +1,27 @@
 //! Seeds of the store that are run with every `cargo test`; each that ever failed is kept here.
 
+use sim::storage::{Outcome, run};
+
+/// 19: a journal that begins with the end of an operation.
+const ONCE_FAILED: [u64; 1] = [19];
+
 #[test]
-fn the_first_seeds_hold() {
-    let n = |k: &str, d: u64| std::env::var(k).ok().and_then(|v| v.parse().ok()).unwrap_or(d);
-    let (from, until) = (n("FROM", 0), n("UNTIL", 300));
-    let mut total = sim::storage::Outcome::default();
-    for seed in from..until {
-        match sim::storage::run(seed) {
-            Ok(outcome) => {
-                total.deeds += outcome.deeds;
-                total.openings += outcome.openings;
-                total.fetched += outcome.fetched;
-                total.segments = total.segments.max(outcome.segments);
-            }
+fn seeds_of_the_store_that_once_failed_hold() {
+    for seed in ONCE_FAILED {
+        if let Err(problem) = run(seed) {
+            panic!("seed {seed}: {problem}");
+        }
+    }
+}
+
+#[test]
+fn the_first_two_hundred_seeds_of_the_store_hold() {
+    let mut total = Outcome::default();
+    for seed in 0..200 {
+        match run(seed) {
+            Ok(outcome) => total.add(&outcome),
             Err(problem) => panic!("seed {seed}: {problem}"),
         }
     }
-    assert!(total.fetched > 10_000 && total.segments > 3, "there was something to see: {total:?}");
+    assert!(total.fetched > 10_000 && total.damage > 20, "there was something to see: {total:?}");
 }

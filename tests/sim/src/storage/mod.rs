@@ -11,7 +11,7 @@
 pub mod disk;
 pub mod model;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use ::storage::{
     Damage, Entry, Fetched, File, Kind, LogId, LogOptions, Position, Store, StoreOptions, Sync,
@@ -36,6 +36,17 @@ pub struct Outcome {
     pub damage: u64,
 }
 
+impl Outcome {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        self.deeds += other.deeds;
+        self.openings += other.openings;
+        self.fetched += other.fetched;
+        self.segments = self.segments.max(other.segments);
+        self.damage += other.damage;
+    }
+}
+
 struct World {
     random: Random,
     disk: Disk,
@@ -48,8 +59,15 @@ struct World {
     firm: Model,
     /// What was asked for since.
     recent: VecDeque<(Position, Vec<u8>, Deed)>,
+    /// What there was when the store was opened last, and everything that was asked for since.
+    begun: Model,
+    since: Vec<(Vec<u8>, Deed)>,
+    /// Every message that was ever given, by log and sequence.
+    given: BTreeMap<(Vec<u8>, u64), Vec<Message>>,
     power: bool,
     spoils: bool,
+    /// Was something spoilt, and what is left compared?
+    ended: bool,
     outcome: Outcome,
     damage: Vec<Damage>,
 }
@@ -73,6 +91,9 @@ pub fn run(seed: u64) -> Result<Outcome, String> {
         let power = world.power && world.random.below(2) == 0;
         world.crash(power);
         world.reopen()?;
+        if world.ended {
+            break;
+        }
         world.compare()?;
     }
     Ok(world.outcome)
@@ -86,7 +107,7 @@ impl World {
             0 => Sync::Every(Duration::from_millis(5)),
             _ => Sync::Always,
         };
-        let spoils = false;
+        let spoils = random.below(4) == 0;
         if spoils && random.below(2) == 0 {
             disk.faults.lying = 20 + random.below(200);
         }
@@ -115,7 +136,11 @@ impl World {
             model: Model::default(),
             firm: Model::default(),
             recent: VecDeque::new(),
+            begun: Model::default(),
+            since: Vec::new(),
+            given: BTreeMap::new(),
             spoils,
+            ended: false,
             outcome: Outcome::default(),
             damage: Vec::new(),
         }
@@ -174,6 +199,10 @@ impl World {
 
     fn did(&mut self, position: Position, name: Vec<u8>, deed: Deed) {
         self.model.apply(&name, &deed);
+        if let Deed::Append(sequence, message) = &deed {
+            self.given.entry((name.clone(), *sequence)).or_default().push(message.clone());
+        }
+        self.since.push((name.clone(), deed.clone()));
         self.recent.push_back((position, name, deed));
     }
 
@@ -319,6 +348,8 @@ impl World {
         }
         self.recent.clear();
         self.model = self.firm.clone();
+        self.begun = self.firm.clone();
+        self.since.clear();
         problem.map_or(Ok(()), |problem| Err(format!("no state there was: {problem}")))
     }
 
@@ -339,11 +370,56 @@ impl World {
         Ok(())
     }
 
-    /// The disk spoilt something: what is there has to be what was given, and where anything that was
-    /// durable is missing there has to be a report. From then on the world begins anew with what is
-    /// there.
+    /// The disk spoilt something: what is there has to be what was given, and where anything that
+    /// was durable is missing there has to be a report. Without one only the end of the journal may
+    /// be gone, which cannot be told from writes that never came about. The run ends with it.
     fn accept_damaged(&mut self) -> Result<(), String> {
+        self.ended = true;
+        if self.damage.is_empty() {
+            let mut state = self.begun.clone();
+            let mut problem = state.difference(&self.store);
+            for (name, deed) in &self.since {
+                if problem.is_none() {
+                    break;
+                }
+                state.apply(name, deed);
+                problem = state.difference(&self.store);
+            }
+            if let Some(problem) = problem {
+                return Err(format!("no state there was, and no damage: {problem}"));
+            }
+        }
+        let logs: Vec<LogId> = self.store.logs().map(|(id, _)| id).collect();
+        for id in logs {
+            let name = self.store.log(id).name().to_vec();
+            let live: Vec<u64> = self.store.log(id).live().collect();
+            for sequence in live {
+                self.check_given(&name, id, sequence)?;
+            }
+        }
         Ok(())
+    }
+
+    /// A message that is there is one that was given.
+    fn check_given(&mut self, name: &[u8], id: LogId, sequence: u64) -> Result<(), String> {
+        for _ in 0..10_000 {
+            match self.store.fetch(id, sequence) {
+                Fetched::Here(entry) => {
+                    let given = self.given.get(&(name.to_vec(), sequence));
+                    let mut given = given.into_iter().flatten();
+                    if given.any(|message| same(&entry, &message.entry(sequence))) {
+                        self.outcome.fetched += 1;
+                        return Ok(());
+                    }
+                    return Err(format!("{sequence} was never given: {entry:?}"));
+                }
+                Fetched::Damaged => return Ok(()),
+                Fetched::Missing => return Err(format!("{sequence} is live and missing")),
+                Fetched::Reading(_) => {}
+            }
+            self.turn(3);
+        }
+        Err(format!("{sequence} is read for ever"))
     }
 }
 
