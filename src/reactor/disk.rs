@@ -254,7 +254,7 @@ impl Disk {
                 self.begin_again(task, work, ring);
                 None
             }
-            Some(error) => self.fail(task, work, &error),
+            Some(error) => Some(self.fail(task, work, &error)),
             None => self.go_on(task, work, event.result, ring),
         };
         while self.tasks.len() < TASKS_MAX
@@ -272,7 +272,7 @@ impl Disk {
         self.start(task, work, ring);
     }
 
-    fn fail(&mut self, task: Task, work: FileWork, error: &io::Error) -> Option<DiskCompletion> {
+    fn fail(&self, task: Task, work: FileWork, error: &io::Error) -> DiskCompletion {
         let blocks = match (work, task.step) {
             (FileWork::Write { blocks, .. } | FileWork::Read { blocks, .. }, _)
             | (_, Step::Open(Action::Write { blocks, .. } | Action::Read { blocks, .. })) => {
@@ -280,7 +280,7 @@ impl Disk {
             }
             // Not every file system gives room ahead of time.
             (FileWork::Allocate { .. }, _) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                return Some(done(task.id, None));
+                return done(task.id, None);
             }
             _ => None,
         };
@@ -288,7 +288,7 @@ impl Disk {
         if failure == DiskFailure::Failed {
             self.logger.error(format_args!("Storage: {}: {error}", task.file));
         }
-        Some(DiskCompletion { id: task.id, blocks, outcome: Err(failure) })
+        DiskCompletion { id: task.id, blocks, outcome: Err(failure) }
     }
 
     fn go_on(

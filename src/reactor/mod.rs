@@ -388,7 +388,7 @@ impl Reactor {
     }
 
     fn store(&mut self) -> Option<&mut Store> {
-        self.desk.shard.jetstream().map(|jetstream| jetstream.store())
+        self.desk.shard.jetstream().map(::jetstream::JetStream::store)
     }
 
     /// Hands to the disk what the store asks of it.

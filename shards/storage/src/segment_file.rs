@@ -183,8 +183,7 @@ mod tests {
             assert_eq!(image.add(part(1), &records, b"index one"), 0);
             assert_eq!(image.add(part(2), b"more", b"index two"), size as u64);
             image.finish(11, 12);
-            let file: Vec<u8> =
-                image.pieces.iter().flat_map(|piece| piece.bytes()).copied().collect();
+            let file: Vec<u8> = image.pieces.iter().flat_map(Blocks::bytes).copied().collect();
             assert_eq!(file.len() as u64, image.bytes);
             let tail = read_tail(&file, 11, 12, image.bytes).expect("the tail is whole");
             for (store, number, bytes) in [(0, 12, 0), (11, 0, 0), (11, 12, 4096)] {
