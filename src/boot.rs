@@ -15,7 +15,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, XKey};
-use shard::{Auth, Config};
+use shard::{Auth, Config, way_in};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
@@ -26,6 +26,7 @@ use crate::monitor::{self, Notice, Notices, Reach, Settled};
 use crate::process::{self, PortsFile};
 use crate::reactor::lanes::{End, Lanes, Waker};
 use crate::reactor::{self, Command, Parts, Report, ring};
+use crate::tls::Files;
 
 /// Memory that each executor registers for disk I/O. No disk I/O happens yet; the least that the
 /// library accepts keeps within the usual limit on locked memory.
@@ -74,6 +75,7 @@ struct Server {
     options: Options,
     config: Config,
     logger: Logger,
+    secrets: Files,
     cores: Vec<Core>,
     reports: mpsc::Receiver<Report>,
     address: SocketAddr,
@@ -99,12 +101,14 @@ impl Server {
             return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
         }
         let mut config = shard_config(&options);
+        let secrets = Files::read(&options)?;
         for (level, line) in process::banner(&options, &config.server_id, None) {
             logger.line(level, line);
         }
         if let Some(path) = &options.pid_file {
             process::write_pid_file(path)?;
         }
+        secrets.warn(logger);
         let listener = listen(&options)?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         config.port = advertised(&options).1.unwrap_or(address.port());
@@ -120,6 +124,7 @@ impl Server {
             options,
             config,
             logger: logger.clone(),
+            secrets,
             cores: Vec::new(),
             reports,
             address,
@@ -168,6 +173,7 @@ impl Server {
                 listener: listener.take(),
                 // The first core stores for all.
                 jetstream: jetstream.take(),
+                secrets: self.secrets.secrets(),
                 lanes,
                 commands: commands_out,
                 reports: reports.clone(),
@@ -200,6 +206,17 @@ impl Server {
         let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let port = self.address.port();
         self.logger.info(format_args!("Listening for client connections on {shown}:{port}"));
+        if let Some(tls) = &self.options.tls {
+            let only_first = tls.first == way_in::First::Always;
+            let optional = self.options.allow_non_tls && !only_first;
+            let state = if optional { "available" } else { "required" };
+            self.logger.info(format_args!("TLS {state} for client connections"));
+            if only_first {
+                let text = "Clients that are not using \"TLS Handshake First\" option will fail to \
+                            connect";
+                self.logger.line(log::Level::Warn, text);
+            }
+        }
         if let Some(directory) = &self.options.ports_file_dir {
             self.ports_file = Some(PortsFile::write(directory, self.address, self.monitor)?);
         }
@@ -246,10 +263,17 @@ impl Server {
     }
 
     fn reload(&mut self) {
-        let fresh = reload::read(&self.options)
-            .and_then(|options| reload::diff(&self.options, &options).map(|all| (options, all)));
+        let fresh = reload::read(&self.options).and_then(|options| {
+            let mut changes = reload::diff(&self.options, &options)?;
+            let secrets = Files::read(&options)?;
+            changes.extend(self.secrets.changes(&secrets));
+            Ok((options, secrets, changes))
+        });
         match fresh {
-            Ok((options, changes)) => self.put_in_force(options, changes),
+            Ok((options, secrets, changes)) => {
+                self.secure(secrets);
+                self.put_in_force(options, changes);
+            }
             Err(problem) => {
                 self.logger.error(format_args!("Failed to reload server configuration: {problem}"));
             }
@@ -273,6 +297,13 @@ impl Server {
         self.config = config;
         self.notices.send(Notice::Settled(Box::new(self.settled())));
         self.logger.info(reload::summary(&self.options));
+    }
+
+    /// Lets later handshakes be made by these.
+    fn secure(&mut self, secrets: Files) {
+        secrets.warn(&self.logger);
+        self.secrets = secrets;
+        self.tell(|| Command::Secure(self.secrets.secrets()));
     }
 
     /// What is in force from now on.
@@ -464,6 +495,15 @@ pub fn shard_config(options: &Options) -> Config {
         jetstream: options.jetstream.is_some(),
         domain: options.jetstream.as_ref().map_or_else(String::new, |js| js.domain.clone()),
         lame_duck_grace: options.lame_duck_grace_period,
+        tls: options.tls.as_ref().map(|tls| way_in::Tls {
+            optional: options.allow_non_tls,
+            verify: tls.verify,
+            map: tls.map,
+            first: tls.first,
+            timeout: tls.timeout,
+            rate_limit: tls.rate_limit,
+            pinned: tls.pinned.clone(),
+        }),
         ..Config::default()
     }
 }

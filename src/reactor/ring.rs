@@ -300,7 +300,7 @@ impl Ring {
     }
 
     /// What was received into a buffer.
-    pub(crate) fn buffer(&self, id: u16, bytes: usize) -> &[u8] {
+    pub(crate) fn buffer(&mut self, id: u16, bytes: usize) -> &mut [u8] {
         self.buffers.read(id, bytes)
     }
 
@@ -384,9 +384,9 @@ impl ProvidedBuffers {
         tail.store(self.tail, Ordering::Release);
     }
 
-    fn read(&self, id: u16, bytes: usize) -> &[u8] {
+    fn read(&mut self, id: u16, bytes: usize) -> &mut [u8] {
         let start = usize::from(id) * self.bytes;
-        &self.memory[start..start + bytes]
+        &mut self.memory[start..start + bytes]
     }
 }
 

@@ -109,6 +109,16 @@ pub const PART_BYTES: u32 = 4 << 20;
 /// Bytes of segments that a core keeps in memory after they were looked at.
 pub const FETCH_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
+/// Messages that one consumer delivers in one turn.
+pub const CONSUMER_TURN_MESSAGES: usize = 1024;
+
+/// Bytes that one consumer delivers in one turn: what a lane holds, so that a busy consumer fills
+/// its pipe and others still get theirs.
+pub const CONSUMER_TURN_BYTES: usize = 256 * 1024;
+
+/// Bytes that the consumers of one stream deliver in one turn.
+pub const CONSUMERS_TURN_BYTES: usize = 1024 * 1024;
+
 /// Longest name of a stream or consumer (spec 6.2).
 pub const NAME_BYTES_MAX: usize = 255;
 
@@ -159,6 +169,8 @@ pub const RECALLED_PER_TURN_MAX: usize = 4096;
 pub const DIRECT_PER_TURN_MAX: usize = 1024;
 
 const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES);
+const _: () = assert!(CONSUMER_TURN_BYTES <= CONSUMERS_TURN_BYTES);
+const _: () = assert!(CONSUMER_TURN_BYTES <= LANE_BYTES);
 const _: () = assert!(LANE_BYTES.is_power_of_two());
 const _: () = assert!(MAX_PAYLOAD_DEFAULT <= MAX_PAYLOAD_LIMIT);
 const _: () = assert!(EARLY_FLUSH_BYTES <= POOLED_BUFFER_BYTES_MAX);

@@ -435,6 +435,9 @@ impl Stream {
         if !self.consumers.is_empty() {
             let mut view = site.ground.view(site.now, &self.core, site.account);
             self.consumers.progress(&mut view, site.out);
+            if self.consumers.waits_for_disk() {
+                site.ground.awaiting.push(self.core.id);
+            }
         }
         let is_behind = self.expire(site);
         self.attend(site);

@@ -118,6 +118,8 @@ pub struct View<'a> {
     pub now: Moment,
     /// The server's configuration.
     pub server: &'a Config,
+    /// The account's name.
+    pub account_name: &'a str,
     /// What the account may use.
     pub limits: &'a AccountLimits,
     /// Consumers of the account in all its streams.
