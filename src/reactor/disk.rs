@@ -1,4 +1,4 @@
-//! Carries out what the store asks of the disk, on the core's own ring, so that no turn waits for it.
+//! Carries out what the store asks of the disk, on the core's own ring: no turn waits for it.
 //!
 //! Each request is a task of a few steps, and each step an operation of the ring: a write to a file
 //! that is not open yet opens it first. While the store opens, at start, nothing else is to be done

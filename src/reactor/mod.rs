@@ -19,6 +19,7 @@ pub(crate) mod gate;
 pub(crate) mod lanes;
 mod links;
 pub(crate) mod ring;
+mod speech;
 
 use std::collections::VecDeque;
 use std::net::{Shutdown, TcpListener};
@@ -30,7 +31,6 @@ use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
 use shard::{Config, Effects, Owner, Peer, Question, Shard, Socket, Ticket};
 use storage::{DiskRequest, Store};
-use wire::Message;
 
 use crate::jetstream;
 use crate::log::{self, Logger};
@@ -40,6 +40,7 @@ use gate::{Gatehouse, Secrets};
 use lanes::Lanes;
 use links::{Link, Links, Written};
 use ring::{Event, Kind, Ring};
+pub(crate) use speech::Speech;
 
 /// Buffers that the kernel may fill before the broker has looked at them. Together they bound the
 /// input of one turn: 32 times 64 KiB, well under a millisecond of work and within the second-level
@@ -74,34 +75,6 @@ pub(crate) enum Command {
     #[expect(dead_code, reason = "for requests to the server")]
     /// Publish a message of the server's own.
     Speak(Box<Speech>),
-}
-
-/// A message of the server's own.
-#[derive(Clone, Debug)]
-pub(crate) struct Speech {
-    pub(crate) account: AccountId,
-    pub(crate) subject: Vec<u8>,
-    pub(crate) reply: Vec<u8>,
-    /// The header block with its empty line, or nothing.
-    pub(crate) header: Vec<u8>,
-    pub(crate) payload: Vec<u8>,
-}
-
-impl Speech {
-    fn publish(&self, shard: &mut Shard) {
-        let (header, total) = (self.header.len(), self.header.len() + self.payload.len());
-        let mut tail = match header {
-            0 => format!("{total}\r\n"),
-            _ => format!("{header} {total}\r\n"),
-        }
-        .into_bytes();
-        let sizes_bytes = tail.len();
-        tail.extend_from_slice(&self.header);
-        tail.extend_from_slice(&self.payload);
-        tail.extend_from_slice(b"\r\n");
-        let (subject, reply) = (&self.subject, &self.reply);
-        shard.speak(self.account, &Message { subject, reply, header, tail: &tail, sizes_bytes });
-    }
 }
 
 /// What a core, or the signal thread, tells the boot thread.

@@ -6,8 +6,8 @@
 //! holds a buffer of a connection, and closing one needs no bookkeeping of them
 //! (docs/decisions/network-ring.md).
 //!
-//! What is to be done with files goes through the same ring (docs/decisions/disk-ring.md). Memory and
-//! paths that the kernel works with belong to the ring until it has told the outcome.
+//! What is to be done with files goes through the same ring (docs/decisions/disk-ring.md). Memory
+//! and paths that the kernel works with belong to the ring until it has told the outcome.
 //!
 //! All `unsafe` of the reactor stands in this file.
 #![allow(unsafe_code)]
@@ -219,8 +219,8 @@ impl Ring {
     fn fill_queue(&mut self) {
         while let Some(entry) = self.waiting.front() {
             // SAFETY: the entries above refer to descriptors by number, and to no memory of ours
-            // except the provided buffers, which live as long as the ring, and blocks and paths that
-            // lie on the heap and stand in `file_work`, untouched, until their completion was seen;
+            // except the provided buffers, which live as long as the ring, and blocks and paths
+            // that lie on the heap and stand in `file_work`, untouched, until their completion was seen;
             // where the ring ends earlier they are never freed.
             if unsafe { self.uring.submission().push(entry) }.is_ok() {
                 self.waiting.pop_front();
