@@ -17,7 +17,6 @@ mod filter;
 mod header;
 mod info;
 mod ledger;
-mod names;
 mod notes;
 mod pull;
 mod push;

@@ -8,8 +8,8 @@ use super::{
     config::{AckPolicy, ConsumerConfig},
     cursor::Consumer,
     desk::Desk,
-    names,
 };
+use crate::names;
 use crate::stream::View;
 
 /// Largest window of flow control in bytes.

@@ -9,13 +9,13 @@ use super::{
     config_json::read_word,
     cursor::Consumer,
     desk::Desk,
-    names,
 };
 use crate::{
     Config,
     api::Request,
     error::{Fault, table},
     json::{self, Decoder, Writer, put_text},
+    names,
     stamp::Stamp,
     stream::{Wanted, config::Retention},
 };
