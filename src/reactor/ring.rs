@@ -220,8 +220,8 @@ impl Ring {
         while let Some(entry) = self.waiting.front() {
             // SAFETY: the entries above refer to descriptors by number, and to no memory of ours
             // except the provided buffers, which live as long as the ring, and blocks and paths
-            // that lie on the heap and stand in `file_work`, untouched, until their completion was seen;
-            // where the ring ends earlier they are never freed.
+            // that lie on the heap and stand in `file_work`, untouched, until their completion was
+            // seen; where the ring ends earlier they are never freed.
             if unsafe { self.uring.submission().push(entry) }.is_ok() {
                 self.waiting.pop_front();
                 continue;

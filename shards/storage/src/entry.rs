@@ -130,8 +130,8 @@ pub(crate) fn read_record(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
     entry.is_sound().then_some((entry, end))
 }
 
-/// As [`read_record`], for bytes that were on a disk: nothing if they are not what was written there
-/// for this log.
+/// As [`read_record`], for bytes that were on a disk: nothing if they are not what was written
+/// there for this log.
 pub(crate) fn read_checked_record(bytes: &[u8], log: u64) -> Option<(Entry<'_>, usize)> {
     let (entry, end) = read_record(bytes)?;
     (xxh3_64_with_seed(&bytes[8..end], log) == u64_at(bytes, 0)).then_some((entry, end))

@@ -21,7 +21,8 @@ const NOWHERE: u16 = u16::MAX;
 pub(crate) struct Head {
     /// The store that it belongs to.
     pub(crate) store: u64,
-    /// The file it was written to, and which of its blocks it is: found elsewhere it was misdirected.
+    /// The file it was written to, and which of its blocks it is: found elsewhere it was
+    /// misdirected.
     pub(crate) slot: u32,
     pub(crate) index: u32,
     /// Its number since the store began: one found with another is from an earlier use of the file.

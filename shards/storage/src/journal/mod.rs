@@ -1,8 +1,8 @@
 //! One core's journal: a stream of operations in blocks, in files that are used again and again.
 //!
 //! What is put in stands in the buffer that will be written. Once a turn what has come together is
-//! handed to the disk as one write; while that is under way more comes together, for the next. A few
-//! writes may be under way at a time, and count as durable in order.
+//! handed to the disk as one write; while that is under way more comes together, for the next. A
+//! few writes may be under way at a time, and count as durable in order.
 
 pub(crate) mod block;
 pub(crate) mod operation;

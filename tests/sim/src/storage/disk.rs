@@ -1,8 +1,8 @@
 //! A disk that does what it is asked in any order, and loses what it may lose.
 //!
-//! What was written and not made durable is in [`Content::loose`]: after a loss of power each of its
-//! sectors is there or not. The same holds for requests that were under way. Beyond that a disk can
-//! be told to be full, to fail, and to spoil what it holds.
+//! What was written and not made durable is in [`Content::loose`]: after a loss of power each of
+//! its sectors is there or not. The same holds for requests that were under way. Beyond that a disk
+//! can be told to be full, to fail, and to spoil what it holds.
 
 use std::collections::BTreeMap;
 
@@ -215,8 +215,8 @@ impl Disk {
         DiskCompletion { id, blocks: Some(blocks), outcome }
     }
 
-    /// The process ends: what was under way is done or not. With `power` lost, the same goes for each
-    /// sector that was written and not made durable, and for names.
+    /// The process ends: what was under way is done or not. With `power` lost, the same goes for
+    /// each sector that was written and not made durable, and for names.
     pub fn crash(&mut self, power: bool) {
         for request in std::mem::take(&mut self.under_way) {
             match request.action {

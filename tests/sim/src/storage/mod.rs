@@ -2,8 +2,8 @@
 //!
 //! A run does things to logs, lets the disk carry out some of what it was asked, and now and then
 //! ends the process or takes the power away. Then the store is opened again, and what it holds has
-//! to be what the lists were after some operation that was asked for: no earlier than the last that was
-//! durable, no gap, nothing that was gone, and every message as it was given.
+//! to be what the lists were after some operation that was asked for: no earlier than the last that
+//! was durable, no gap, nothing that was gone, and every message as it was given.
 //!
 //! Runs in which the disk spoils what it holds compare less: nothing may be there that was never
 //! given, and what is missing has to be reported.
