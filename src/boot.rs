@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use accounts::Directory;
 use base::CoreId;
@@ -34,6 +34,9 @@ const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// Locked memory that the executors' own rings need.
 pub(crate) const MEMLOCK_LEAST: u64 = 512 * 1024;
+
+/// How long a stop waits until the system account has been told of it.
+const GOODBYE_WAIT: Duration = Duration::from_millis(500);
 
 /// Starts the broker and runs it until it is told to stop.
 pub fn run(options: Options) -> ExitCode {
@@ -147,6 +150,7 @@ impl Server {
             settled: server.settled(),
             started,
             listener: watched,
+            reports: reports_in,
         })?;
         server.announce()?;
         Ok(server)
@@ -237,6 +241,11 @@ impl Server {
                     self.logger.fatal(format_args!("core {} failed: {problem}", core.0));
                     return ExitCode::FAILURE;
                 }
+                Ok(Report::Reload(told)) => {
+                    let outcome = self.reload();
+                    // Whoever asked may be gone.
+                    let _ = told.send(outcome);
+                }
                 Ok(Report::Ready | Report::Stopped) => {}
                 Err(mpsc::RecvError) => unreachable!("the signal thread holds the other end"),
             }
@@ -254,15 +263,16 @@ impl Server {
             SIGUSR1 => self.logger.reopen(),
             SIGUSR2 => {
                 self.lame_duck = true;
+                self.notices.send(Notice::LameDuck);
                 self.tell(|| Command::LameDuck);
             }
-            SIGHUP => self.reload(),
+            SIGHUP => drop(self.reload()),
             _ => {}
         }
         false
     }
 
-    fn reload(&mut self) {
+    fn reload(&mut self) -> Result<(), String> {
         let fresh = reload::read(&self.options).and_then(|options| {
             let mut changes = reload::diff(&self.options, &options)?;
             let secrets = Files::read(&options)?;
@@ -276,8 +286,10 @@ impl Server {
             }
             Err(problem) => {
                 self.logger.error(format_args!("Failed to reload server configuration: {problem}"));
+                return Err(problem);
             }
         }
+        Ok(())
     }
 
     fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
@@ -362,6 +374,10 @@ impl Server {
 
     fn stop(mut self, code: ExitCode) -> ExitCode {
         self.logger.info("Initiating Shutdown...");
+        let (told, heard) = mpsc::channel();
+        self.notices.send(Notice::Stopping(told));
+        // Those who listen should know, but a stop waits for nobody.
+        let _ = heard.recv_timeout(GOODBYE_WAIT);
         self.tell(|| Command::Stop);
         for core in self.cores.drain(..) {
             if let Err(error) = core.thread.join() {

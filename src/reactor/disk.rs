@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use base::Time;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use storage::{
@@ -40,6 +41,8 @@ pub(crate) struct Disk {
     open: HashMap<File, Open>,
     tasks: HashMap<u32, Task>,
     waiting: VecDeque<DiskRequest>,
+    /// Empty between turns.
+    requests: Vec<DiskRequest>,
     looks: u64,
     logger: Logger,
 }
@@ -117,6 +120,7 @@ impl Disk {
             open: HashMap::new(),
             tasks: HashMap::new(),
             waiting: VecDeque::new(),
+            requests: Vec::new(),
             looks: 0,
             logger,
         })
@@ -136,7 +140,7 @@ impl Disk {
     }
 
     /// Logs what the store found to be damaged.
-    pub(crate) fn report(&self, store: &mut Store) {
+    fn report(&self, store: &mut Store) {
         let mut damage = Vec::new();
         store.take_damage(&mut damage);
         for damage in damage {
@@ -163,8 +167,25 @@ impl Disk {
             .expect("a folder that exists has no NUL in its name")
     }
 
+    /// Hands over what a store asks for.
+    pub(crate) fn ask(&mut self, store: &mut Store, now: Time, ring: &mut Ring) {
+        let mut requests = std::mem::take(&mut self.requests);
+        store.tick(now);
+        store.take_requests(&mut requests);
+        self.submit(&mut requests, ring);
+        self.requests = requests;
+    }
+
+    /// Takes the outcome of a step, and tells the store if it was the last of a request.
+    pub(crate) fn take(&mut self, store: &mut Store, event: &Event, ring: &mut Ring) {
+        if let Some(completion) = self.on_event(event, ring) {
+            store.completed(completion);
+            self.report(store);
+        }
+    }
+
     /// Begins requests, as many as may be under way.
-    pub(crate) fn submit(&mut self, requests: &mut Vec<DiskRequest>, ring: &mut Ring) {
+    fn submit(&mut self, requests: &mut Vec<DiskRequest>, ring: &mut Ring) {
         self.waiting.extend(requests.drain(..));
         while self.tasks.len() < TASKS_MAX
             && let Some(request) = self.waiting.pop_front()
@@ -241,7 +262,7 @@ impl Disk {
     }
 
     /// Takes the outcome of a step. Something to tell the store, if it was the last.
-    pub(crate) fn on_event(&mut self, event: &Event, ring: &mut Ring) -> Option<DiskCompletion> {
+    fn on_event(&mut self, event: &Event, ring: &mut Ring) -> Option<DiskCompletion> {
         let work = ring.end(event.slot);
         let task = self.tasks.remove(&event.slot.0).expect("each step belongs to a task");
         if matches!(task.step, Step::Move | Step::Last)
@@ -449,7 +470,7 @@ fn takes_direct(root: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use base::{Time, Wall};
+    use base::Wall;
     use storage::{Entry, Fetched, Kind, LogOptions, StoreOptions};
 
     use super::super::ring::Kind as EventKind;
@@ -500,18 +521,13 @@ mod tests {
 
         fn turn(&mut self) {
             self.now += 1_000_000;
-            self.store.tick(Time(self.now));
-            let mut requests = Vec::new();
-            self.store.take_requests(&mut requests);
-            self.disk.submit(&mut requests, &mut self.ring);
+            self.disk.ask(&mut self.store, Time(self.now), &mut self.ring);
             let wait = (!self.disk.is_idle()).then_some(base::Duration::from_millis(100));
             self.ring.enter(wait).expect("the ring works");
             let mut events = Vec::new();
             self.ring.collect(&mut events);
             for event in events.iter().filter(|event| event.kind == EventKind::File) {
-                if let Some(completion) = self.disk.on_event(event, &mut self.ring) {
-                    self.store.completed(completion);
-                }
+                self.disk.take(&mut self.store, event, &mut self.ring);
             }
         }
 

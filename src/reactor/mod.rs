@@ -30,7 +30,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
 use shard::{Config, Effects, Owner, Peer, Question, Shard, Socket, Ticket};
-use storage::{DiskRequest, Store};
+use storage::Store;
+use tokio::sync::oneshot;
 
 use crate::jetstream;
 use crate::log::{self, Logger};
@@ -69,10 +70,8 @@ pub(crate) enum Command {
     SetLevels(log::Levels),
     /// Answer a question.
     Ask(Ticket, Question),
-    #[expect(dead_code, reason = "for requests to the server")]
     /// Tell of the requests that come on these subjects.
     Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
-    #[expect(dead_code, reason = "for requests to the server")]
     /// Publish a message of the server's own.
     Speak(Box<Speech>),
 }
@@ -90,6 +89,8 @@ pub(crate) enum Report {
     Stopped,
     /// A signal came.
     Signal(i32),
+    /// The configuration is to be read again.
+    Reload(oneshot::Sender<Result<(), String>>),
 }
 
 /// What a core is started with.
@@ -132,9 +133,8 @@ struct Reactor {
     ring: Ring,
     events: Vec<Event>,
     effects: Effects,
-    /// The disk that this core stores on, if it does, and what it is asked next.
+    /// The disk that this core stores on, if it does.
     disk: Option<Disk>,
-    disk_requests: Vec<DiskRequest>,
     listener: Option<TcpListener>,
     accept_again: Time,
     commands: mpsc::Receiver<Command>,
@@ -303,7 +303,6 @@ impl Reactor {
             events: Vec::new(),
             effects: Effects::default(),
             disk,
-            disk_requests: Vec::new(),
             listener: parts.listener,
             accept_again: Time::NEVER,
             commands: parts.commands,
@@ -398,23 +397,14 @@ impl Reactor {
 
     /// Hands to the disk what the store asks of it.
     fn ask_disk(&mut self, now: Time) {
-        let Some(disk) = &mut self.disk else { return };
-        let Some(jetstream) = self.desk.shard.jetstream() else { return };
-        let store = jetstream.store();
-        store.tick(now);
-        store.take_requests(&mut self.disk_requests);
-        if !self.disk_requests.is_empty() {
-            disk.submit(&mut self.disk_requests, &mut self.ring);
+        if let (Some(disk), Some(jetstream)) = (&mut self.disk, self.desk.shard.jetstream()) {
+            disk.ask(jetstream.store(), now, &mut self.ring);
         }
     }
 
     fn on_disk(&mut self, event: &Event) {
-        let disk = self.disk.as_mut().expect("a core with files has a disk");
-        let Some(completion) = disk.on_event(event, &mut self.ring) else { return };
-        if let Some(jetstream) = self.desk.shard.jetstream() {
-            let store = jetstream.store();
-            store.completed(completion);
-            disk.report(store);
+        if let (Some(disk), Some(jetstream)) = (&mut self.disk, self.desk.shard.jetstream()) {
+            disk.take(jetstream.store(), event, &mut self.ring);
         }
     }
 
@@ -612,11 +602,13 @@ impl Reactor {
 
     /// Tells the monitor what came up for it.
     fn give_notice(&self, effects: &mut Effects) {
-        let Effects { answers, happenings, .. } = effects;
-        if answers.is_empty() && happenings.is_empty() {
+        let Effects { requests, answers, happenings, .. } = effects;
+        if requests.is_empty() && answers.is_empty() && happenings.is_empty() {
             return;
         }
         self.notices.send(Notice::Core {
+            core: self.desk.shard.core(),
+            requests: std::mem::take(requests),
             answers: std::mem::take(answers),
             happenings: std::mem::take(happenings),
         });
