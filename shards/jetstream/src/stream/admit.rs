@@ -4,6 +4,7 @@ use base::limits::STORED_HEADER_BYTES_MAX;
 use storage::{KeySet, LogId, Store};
 
 use super::Stream;
+use super::check::is_publishable;
 use super::config::{Discard, Storage};
 use super::options::{Ttl, sequence_of, ttl_of};
 use super::publication::{Publication, Refusal, not_stored};
@@ -42,6 +43,9 @@ impl Stream {
         if publication.header > STORED_HEADER_BYTES_MAX {
             return Err(table::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
         }
+        if !publication.options.batch.is_empty() && !config.allow_atomic {
+            return Err(table::ATOMIC_PUBLISH_DISABLED.into());
+        }
         let mut admission = Admission { ttl: Ttl::Unset, rollup: Rollup::None };
         if publication.header > 0 {
             self.check_expectations(site, publication)?;
@@ -58,6 +62,7 @@ impl Stream {
     ) -> Result<(), Refusal> {
         let options = &publication.options;
         let config = &self.core.config;
+        self.check_increment(publication)?;
         let wanted = options.expected_stream;
         if !wanted.is_empty() && wanted != config.name.as_bytes() {
             return Err(table::STREAM_NOT_MATCH.into());
@@ -82,8 +87,70 @@ impl Stream {
         if !options.expected_last.is_empty() && sequence_of(options.expected_last) != log.last() {
             return Err(table::STREAM_WRONG_LAST_SEQUENCE.with("{seq}", log.last()).into());
         }
+        self.check_schedule(publication)?;
         if !options.source.is_empty() && !publication.is_trusted {
             return Err(table::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
+        }
+        Ok(())
+    }
+
+    /// Is an increment of a counter one that the stream takes?
+    fn check_increment(&self, publication: &Publication<'_>) -> Result<(), Refusal> {
+        let options = &publication.options;
+        if options.increment.is_empty() {
+            return Ok(());
+        }
+        let digits = options.increment;
+        let digits = digits.strip_prefix(b"-").or(digits.strip_prefix(b"+")).unwrap_or(digits);
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+            return Err(table::MESSAGE_INCR_INVALID.into());
+        }
+        if publication.is_trusted {
+            return Ok(());
+        }
+        if !self.core.config.allow_msg_counter {
+            return Err(table::MESSAGE_INCR_DISABLED.into());
+        }
+        if !publication.payload().is_empty() {
+            return Err(table::MESSAGE_INCR_PAYLOAD.into());
+        }
+        let others = [
+            options.rollup,
+            options.expected_stream,
+            options.expected_id,
+            options.expected_subject,
+            options.expected_last,
+            options.expected_subject_last,
+        ];
+        if others.iter().any(|value| !value.is_empty()) {
+            return Err(table::MESSAGE_INCR_INVALID.into());
+        }
+        Ok(())
+    }
+
+    /// Is what a message says about schedules something that the stream takes?
+    fn check_schedule(&self, publication: &Publication<'_>) -> Result<(), Refusal> {
+        let options = &publication.options;
+        if publication.is_trusted {
+            return Ok(());
+        }
+        let may = self.core.config.allow_msg_schedules;
+        if !options.schedule.is_empty() && !may {
+            return Err(table::MESSAGE_SCHEDULES_DISABLED.into());
+        }
+        if !options.schedule_next.is_empty() {
+            let scheduler = std::str::from_utf8(options.scheduler).unwrap_or_default();
+            let is_sound = options.schedule_next == b"purge"
+                && is_publishable(scheduler)
+                && scheduler.as_bytes() != publication.subject;
+            if !is_sound {
+                return Err(table::MESSAGE_SCHEDULES_SCHEDULER_INVALID.into());
+            }
+            if !may {
+                return Err(table::MESSAGE_SCHEDULES_DISABLED.into());
+            }
+        } else if !options.scheduler.is_empty() {
+            return Err(table::MESSAGE_SCHEDULES_SCHEDULER_INVALID.into());
         }
         Ok(())
     }
@@ -108,16 +175,16 @@ impl Stream {
         if !may && !publication.is_trusted {
             return Err(table::STREAM_ROLLUP_FAILED.because("rollup not permitted").into());
         }
-        match options.rollup {
-            b"sub" if may => Ok(Rollup::Subject),
-            b"all" if may => Ok(Rollup::All),
-            b"sub" | b"all" => Ok(Rollup::None),
-            other => {
-                let value = crate::json::go_quoted(other);
-                let cause = format!("rollup value invalid: {value}");
-                Err(table::STREAM_ROLLUP_FAILED.because(cause).into())
-            }
-        }
+        let rollup = if options.rollup.eq_ignore_ascii_case(b"sub") {
+            Rollup::Subject
+        } else if options.rollup.eq_ignore_ascii_case(b"all") {
+            Rollup::All
+        } else {
+            let value = crate::json::go_quoted(&options.rollup.to_ascii_lowercase());
+            let cause = format!("rollup value invalid: {value}");
+            return Err(table::STREAM_ROLLUP_FAILED.because(cause).into());
+        };
+        Ok(if may { rollup } else { Rollup::None })
     }
 
     /// Is there room: of the server, of the account, and, where new messages give way, in the
