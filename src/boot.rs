@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use accounts::Directory;
 use base::CoreId;
@@ -15,7 +15,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, XKey};
-use shard::{Auth, Config};
+use shard::{Auth, Config, way_in};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
@@ -26,6 +26,7 @@ use crate::monitor::{self, Notice, Notices, Reach, Settled};
 use crate::process::{self, PortsFile};
 use crate::reactor::lanes::{End, Lanes, Waker};
 use crate::reactor::{self, Command, Parts, Report, ring};
+use crate::tls::Files;
 
 /// Memory that each executor registers for disk I/O. No disk I/O happens yet; the least that the
 /// library accepts keeps within the usual limit on locked memory.
@@ -33,6 +34,9 @@ const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// Locked memory that the executors' own rings need.
 pub(crate) const MEMLOCK_LEAST: u64 = 512 * 1024;
+
+/// How long a stop waits until the system account has been told of it.
+const GOODBYE_WAIT: Duration = Duration::from_millis(500);
 
 /// Starts the broker and runs it until it is told to stop.
 pub fn run(options: Options) -> ExitCode {
@@ -74,6 +78,7 @@ struct Server {
     options: Options,
     config: Config,
     logger: Logger,
+    secrets: Files,
     cores: Vec<Core>,
     reports: mpsc::Receiver<Report>,
     address: SocketAddr,
@@ -99,12 +104,14 @@ impl Server {
             return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
         }
         let mut config = shard_config(&options);
+        let secrets = Files::read(&options)?;
         for (level, line) in process::banner(&options, &config.server_id, None) {
             logger.line(level, line);
         }
         if let Some(path) = &options.pid_file {
             process::write_pid_file(path)?;
         }
+        secrets.warn(logger);
         let listener = listen(&options)?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         config.port = advertised(&options).1.unwrap_or(address.port());
@@ -120,6 +127,7 @@ impl Server {
             options,
             config,
             logger: logger.clone(),
+            secrets,
             cores: Vec::new(),
             reports,
             address,
@@ -142,6 +150,7 @@ impl Server {
             settled: server.settled(),
             started,
             listener: watched,
+            reports: reports_in,
         })?;
         server.announce()?;
         Ok(server)
@@ -168,6 +177,7 @@ impl Server {
                 listener: listener.take(),
                 // The first core stores for all.
                 jetstream: jetstream.take(),
+                secrets: self.secrets.secrets(),
                 lanes,
                 commands: commands_out,
                 reports: reports.clone(),
@@ -200,6 +210,17 @@ impl Server {
         let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let port = self.address.port();
         self.logger.info(format_args!("Listening for client connections on {shown}:{port}"));
+        if let Some(tls) = &self.options.tls {
+            let only_first = tls.first == way_in::First::Always;
+            let optional = self.options.allow_non_tls && !only_first;
+            let state = if optional { "available" } else { "required" };
+            self.logger.info(format_args!("TLS {state} for client connections"));
+            if only_first {
+                let text = "Clients that are not using \"TLS Handshake First\" option will fail to \
+                            connect";
+                self.logger.line(log::Level::Warn, text);
+            }
+        }
         if let Some(directory) = &self.options.ports_file_dir {
             self.ports_file = Some(PortsFile::write(directory, self.address, self.monitor)?);
         }
@@ -220,6 +241,11 @@ impl Server {
                     self.logger.fatal(format_args!("core {} failed: {problem}", core.0));
                     return ExitCode::FAILURE;
                 }
+                Ok(Report::Reload(told)) => {
+                    let outcome = self.reload();
+                    // Whoever asked may be gone.
+                    let _ = told.send(outcome);
+                }
                 Ok(Report::Ready | Report::Stopped) => {}
                 Err(mpsc::RecvError) => unreachable!("the signal thread holds the other end"),
             }
@@ -237,23 +263,33 @@ impl Server {
             SIGUSR1 => self.logger.reopen(),
             SIGUSR2 => {
                 self.lame_duck = true;
+                self.notices.send(Notice::LameDuck);
                 self.tell(|| Command::LameDuck);
             }
-            SIGHUP => self.reload(),
+            SIGHUP => drop(self.reload()),
             _ => {}
         }
         false
     }
 
-    fn reload(&mut self) {
-        let fresh = reload::read(&self.options)
-            .and_then(|options| reload::diff(&self.options, &options).map(|all| (options, all)));
+    fn reload(&mut self) -> Result<(), String> {
+        let fresh = reload::read(&self.options).and_then(|options| {
+            let mut changes = reload::diff(&self.options, &options)?;
+            let secrets = Files::read(&options)?;
+            changes.extend(self.secrets.changes(&secrets));
+            Ok((options, secrets, changes))
+        });
         match fresh {
-            Ok((options, changes)) => self.put_in_force(options, changes),
+            Ok((options, secrets, changes)) => {
+                self.secure(secrets);
+                self.put_in_force(options, changes);
+            }
             Err(problem) => {
                 self.logger.error(format_args!("Failed to reload server configuration: {problem}"));
+                return Err(problem);
             }
         }
+        Ok(())
     }
 
     fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
@@ -273,6 +309,13 @@ impl Server {
         self.config = config;
         self.notices.send(Notice::Settled(Box::new(self.settled())));
         self.logger.info(reload::summary(&self.options));
+    }
+
+    /// Lets later handshakes be made by these.
+    fn secure(&mut self, secrets: Files) {
+        secrets.warn(&self.logger);
+        self.secrets = secrets;
+        self.tell(|| Command::Secure(self.secrets.secrets()));
     }
 
     /// What is in force from now on.
@@ -331,6 +374,10 @@ impl Server {
 
     fn stop(mut self, code: ExitCode) -> ExitCode {
         self.logger.info("Initiating Shutdown...");
+        let (told, heard) = mpsc::channel();
+        self.notices.send(Notice::Stopping(told));
+        // Those who listen should know, but a stop waits for nobody.
+        let _ = heard.recv_timeout(GOODBYE_WAIT);
         self.tell(|| Command::Stop);
         for core in self.cores.drain(..) {
             if let Err(error) = core.thread.join() {
@@ -464,6 +511,15 @@ pub fn shard_config(options: &Options) -> Config {
         jetstream: options.jetstream.is_some(),
         domain: options.jetstream.as_ref().map_or_else(String::new, |js| js.domain.clone()),
         lame_duck_grace: options.lame_duck_grace_period,
+        tls: options.tls.as_ref().map(|tls| way_in::Tls {
+            optional: options.allow_non_tls,
+            verify: tls.verify,
+            map: tls.map,
+            first: tls.first,
+            timeout: tls.timeout,
+            rate_limit: tls.rate_limit,
+            pinned: tls.pinned.clone(),
+        }),
         ..Config::default()
     }
 }

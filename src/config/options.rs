@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::JetStream;
 use super::settings::Settings;
+use super::tls::Tls;
 
 /// Every option, with defaults filled in.
 ///
@@ -82,6 +83,10 @@ pub struct Options {
     pub authorization: Authorization,
     /// How long a new client may take to say who it is.
     pub auth_timeout: Duration,
+    /// TLS of the port for clients.
+    pub tls: Option<Tls>,
+    /// May clients do without TLS?
+    pub allow_non_tls: bool,
     /// Report every so many failures of a first connection to another server.
     pub connect_error_reports: i64,
     /// Report every so many failures of a repeated connection to another server.

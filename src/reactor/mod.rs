@@ -14,6 +14,7 @@
 //! I/O. As long as no disk operation is under way the core sleeps in its own ring: one system call,
 //! where parking through glommio makes about five.
 
+pub(crate) mod gate;
 pub(crate) mod lanes;
 mod links;
 pub(crate) mod ring;
@@ -27,11 +28,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
 use shard::{Config, Effects, Owner, Peer, Question, Shard, Socket, Ticket};
+use tokio::sync::oneshot;
 use wire::Message;
 
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{Notice, Notices};
+use gate::{Gatehouse, Secrets};
 use lanes::Lanes;
 use links::{Link, Links, Written};
 use ring::{Event, Kind, Ring};
@@ -57,14 +60,14 @@ pub(crate) enum Command {
     LameDuck,
     /// Put another configuration in force.
     Reconfigure(Box<Config>),
+    /// Let later handshakes be made by these.
+    Secure(Secrets),
     /// Log at other levels.
     SetLevels(log::Levels),
     /// Answer a question.
     Ask(Ticket, Question),
-    #[expect(dead_code, reason = "for requests to the server")]
     /// Tell of the requests that come on these subjects.
     Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
-    #[expect(dead_code, reason = "for requests to the server")]
     /// Publish a message of the server's own.
     Speak(Box<Speech>),
 }
@@ -110,6 +113,8 @@ pub(crate) enum Report {
     Stopped,
     /// A signal came.
     Signal(i32),
+    /// The configuration is to be read again.
+    Reload(oneshot::Sender<Result<(), String>>),
 }
 
 /// What a core is started with.
@@ -121,6 +126,7 @@ pub(crate) struct Parts {
     pub(crate) spin: Duration,
     pub(crate) listener: Option<TcpListener>,
     pub(crate) jetstream: Option<jetstream::Parts>,
+    pub(crate) secrets: Secrets,
     pub(crate) lanes: Lanes,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reports: mpsc::Sender<Report>,
@@ -169,6 +175,7 @@ struct Desk {
     shard: Shard,
     links: Links,
     lanes: Lanes,
+    gatehouse: Gatehouse,
     pressed: Vec<Slot>,
     /// Connections whose socket takes no more for now.
     blocked: Vec<Slot>,
@@ -177,20 +184,30 @@ struct Desk {
 }
 
 impl Desk {
-    /// Hands input to the shard, and writes in between when much has come together.
-    fn feed(&mut self, slot: Slot, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if self.shard.is_paused(slot) {
-                self.links.get_mut(slot).backlog.extend_from_slice(bytes);
-                return;
-            }
-            let taken = self.shard.receive(slot, bytes);
-            bytes = &bytes[taken..];
-            if taken > 0 && bytes.is_empty() && !self.shard.is_pressed() {
-                return;
+    /// Hands input to the shard, through a gate if there is one.
+    fn feed(&mut self, slot: Slot, bytes: &mut [u8]) {
+        if self.links.get(slot).gate.is_some() {
+            return self.feed_gate(slot, bytes);
+        }
+        let taken = self.hand_in(slot, bytes);
+        if taken < bytes.len() {
+            self.links.get_mut(slot).backlog.extend_from_slice(&bytes[taken..]);
+        }
+    }
+
+    /// Hands input to the shard, and writes in between when much has come together. Returns how
+    /// many bytes were taken: fewer than there are if reading is paused.
+    fn hand_in(&mut self, slot: Slot, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() && !self.shard.is_paused(slot) {
+            let taken = self.shard.receive(slot, &bytes[at..]);
+            at += taken;
+            if taken > 0 && at == bytes.len() && !self.shard.is_pressed() {
+                break;
             }
             self.flush_pressed();
         }
+        at
     }
 
     /// Hands to the shard what the lanes hold.
@@ -222,6 +239,12 @@ impl Desk {
         if !link.is_in_use() || link.closing || link.polling {
             return;
         }
+        if link.gate.as_ref().is_some_and(|gate| !gate.is_clear()) {
+            if self.flush_gate(slot) {
+                self.shut_if_written(slot);
+            }
+            return;
+        }
         loop {
             let bytes = self.shard.unsent(slot);
             if bytes.is_empty() {
@@ -240,16 +263,22 @@ impl Desk {
                 }
             }
         }
-        if link.shut_when_written {
-            link.shut_when_written = false;
-            link.shut(Shutdown::Write);
+        self.shut_if_written(slot);
+    }
+
+    /// Everything is written: shuts for writing, if that is what was waited for.
+    fn shut_if_written(&mut self, slot: Slot) {
+        if std::mem::take(&mut self.links.get_mut(slot).shut_when_written) {
+            self.say_farewell(slot);
+            self.links.get(slot).shut(Shutdown::Write);
         }
     }
 
     /// The end of a connection's input, unless earlier input still waits.
     fn end_input(&mut self, slot: Slot, failed: bool) {
         let link = self.links.get_mut(slot);
-        if link.backlog.is_empty() {
+        let waits = link.gate.as_ref().is_some_and(|gate| !gate.opened.is_empty());
+        if link.backlog.is_empty() && !waits {
             self.shard.input_ended(slot, failed);
         } else {
             link.ended = Some(failed);
@@ -282,6 +311,7 @@ impl Reactor {
                 shard,
                 links: Links::default(),
                 lanes: parts.lanes,
+                gatehouse: Gatehouse::new(parts.secrets),
                 pressed: Vec::new(),
                 blocked: Vec::new(),
                 resumed: VecDeque::new(),
@@ -315,6 +345,7 @@ impl Reactor {
             self.desk.accept_lanes();
             self.take_up_resumed();
             self.take_events();
+            self.desk.shake_hands();
             if now >= self.accept_again {
                 self.accept_again = Time::NEVER;
                 self.arm_accept();
@@ -333,7 +364,9 @@ impl Reactor {
 
     /// Submits, and sleeps if there is nothing to do.
     fn rest(&mut self) -> std::io::Result<()> {
-        let again = std::mem::take(&mut self.again) || !self.desk.resumed.is_empty();
+        let again = std::mem::take(&mut self.again)
+            || !self.desk.resumed.is_empty()
+            || self.desk.gatehouse.is_busy();
         if again {
             return self.ring.enter(None);
         }
@@ -477,6 +510,7 @@ impl Reactor {
                 }
                 Command::LameDuck => self.desk.shard.enter_lame_duck(),
                 Command::Reconfigure(config) => self.desk.shard.reconfigure(*config),
+                Command::Secure(secrets) => self.desk.gatehouse.secrets = secrets,
                 Command::SetLevels(levels) => self.logger.set_levels(levels),
                 Command::Listen { account, pattern, queue, service } => {
                     let shard = &mut self.desk.shard;
@@ -506,9 +540,10 @@ impl Reactor {
             if !link.is_in_use() || link.closing {
                 continue;
             }
-            let backlog = std::mem::take(&mut link.backlog);
+            let mut backlog = std::mem::take(&mut link.backlog);
             let ended = link.ended.take();
-            self.desk.feed(slot, &backlog);
+            self.desk.feed_opened(slot);
+            self.desk.feed(slot, &mut backlog);
             if let Some(failed) = ended {
                 self.desk.end_input(slot, failed);
             }
@@ -522,7 +557,8 @@ impl Reactor {
             self.logger.line(level_of(line.level), line.text);
         }
         for (slot, socket) in effects.opened.drain(..) {
-            self.desk.links.insert(slot, Link::new(ring::own(socket.0)));
+            let gate = Gatehouse::gate(&self.desk.shard, slot);
+            self.desk.links.insert(slot, Link::new(ring::own(socket.0), gate));
             self.receive(slot);
         }
         for socket in effects.dropped.drain(..) {
@@ -531,6 +567,7 @@ impl Reactor {
         for slot in effects.flush.drain(..) {
             self.desk.flush(slot);
         }
+        self.desk.flush_replies();
         for slot in effects.flow.drain(..) {
             self.change_flow(slot);
         }
@@ -560,11 +597,13 @@ impl Reactor {
 
     /// Tells the monitor what came up for it.
     fn give_notice(&self, effects: &mut Effects) {
-        let Effects { answers, happenings, .. } = effects;
-        if answers.is_empty() && happenings.is_empty() {
+        let Effects { requests, answers, happenings, .. } = effects;
+        if requests.is_empty() && answers.is_empty() && happenings.is_empty() {
             return;
         }
         self.notices.send(Notice::Core {
+            core: self.desk.shard.core(),
+            requests: std::mem::take(requests),
             answers: std::mem::take(answers),
             happenings: std::mem::take(happenings),
         });
@@ -590,6 +629,9 @@ impl Reactor {
         }
         link.shut_when_written = true;
         link.backlog = Vec::new();
+        if let Some(gate) = &mut link.gate {
+            gate.opened = Vec::new();
+        }
         let ended = link.ended.take();
         self.desk.flush(slot);
         match ended {
@@ -604,6 +646,8 @@ impl Reactor {
             return;
         }
         link.closing = true;
+        self.desk.say_farewell(slot);
+        let link = self.desk.links.get(slot);
         // Ends whatever is under way on the socket.
         link.shut(Shutdown::Both);
         self.finish_close(slot);

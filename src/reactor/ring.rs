@@ -6,7 +6,7 @@
 //! holds a buffer of ours, and closing a connection needs no bookkeeping of them
 //! (docs/decisions/network-ring.md).
 //!
-//! All `unsafe` of the acting side stands in this file.
+//! All `unsafe` of the reactor stands in this file.
 #![allow(unsafe_code)]
 
 use std::alloc::{self, Layout};
@@ -227,7 +227,7 @@ impl Ring {
     }
 
     /// What was received into a buffer.
-    pub(crate) fn buffer(&self, id: u16, bytes: usize) -> &[u8] {
+    pub(crate) fn buffer(&mut self, id: u16, bytes: usize) -> &mut [u8] {
         self.buffers.read(id, bytes)
     }
 
@@ -302,9 +302,9 @@ impl ProvidedBuffers {
         tail.store(self.tail, Ordering::Release);
     }
 
-    fn read(&self, id: u16, bytes: usize) -> &[u8] {
+    fn read(&mut self, id: u16, bytes: usize) -> &mut [u8] {
         let start = usize::from(id) * self.bytes;
-        &self.memory[start..start + bytes]
+        &mut self.memory[start..start + bytes]
     }
 }
 

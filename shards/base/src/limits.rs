@@ -91,6 +91,15 @@ pub const MATCH_CACHE_MAX: usize = 16 * 1024;
 /// `max_control_line` admits at most half as many tokens as bytes, 16 times for routes.
 pub const TOKENS_MAX: usize = 32 * 1024;
 
+/// Messages that one consumer delivers in one turn.
+pub const CONSUMER_TURN_MESSAGES: usize = 1024;
+
+/// Bytes that one consumer delivers in one turn: what a lane holds, so that a busy consumer fills
+/// its pipe and others still get theirs.
+pub const CONSUMER_TURN_BYTES: usize = 256 * 1024;
+
+/// Bytes that the consumers of one stream deliver in one turn.
+pub const CONSUMERS_TURN_BYTES: usize = 1024 * 1024;
 /// Longest name of a stream or consumer (spec 6.2).
 pub const NAME_BYTES_MAX: usize = 255;
 
@@ -144,7 +153,26 @@ pub const RECALLED_PER_TURN_MAX: usize = 4096;
 /// Messages that one direct get sends in one turn; the rest follows in the next.
 pub const DIRECT_PER_TURN_MAX: usize = 1024;
 
+/// Time between heartbeats that a mirror or source asks of its origin (spec 6.9).
+pub const UPSTREAM_HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Silence after which a mirror or source asks for another consumer: five heartbeats.
+pub const UPSTREAM_SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// Time that an origin has to answer a mirror or source.
+pub const UPSTREAM_ANSWER_WAIT: Duration = Duration::from_secs(5);
+
+/// Shortest and longest time between two requests of a mirror or source for a consumer.
+pub const UPSTREAM_PAUSE_LEAST: Duration = Duration::from_millis(250);
+/// See [`UPSTREAM_PAUSE_LEAST`].
+pub const UPSTREAM_PAUSE_MOST: Duration = Duration::from_secs(10);
+
+/// Bytes of messages that wait in a stream for a read from disk. More are refused.
+pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES);
+const _: () = assert!(CONSUMER_TURN_BYTES <= CONSUMERS_TURN_BYTES);
+const _: () = assert!(CONSUMER_TURN_BYTES <= LANE_BYTES);
 const _: () = assert!(LANE_BYTES.is_power_of_two());
 const _: () = assert!(MAX_PAYLOAD_DEFAULT <= MAX_PAYLOAD_LIMIT);
 const _: () = assert!(EARLY_FLUSH_BYTES <= POOLED_BUFFER_BYTES_MAX);

@@ -28,6 +28,8 @@ pub(crate) struct Ground {
     pub(crate) listed: Vec<StreamId>,
     /// Streams that wait for a read of their own.
     pub(crate) readers: Vec<StreamId>,
+    /// Streams with a consumer that waits for a read, or for more to be durable.
+    pub(crate) awaiting: Vec<StreamId>,
     pub(crate) totals: Totals,
     /// When streams are due. Some entries may be out of date: the stream itself knows.
     pub(crate) dues: BinaryHeap<Reverse<(Time, StreamId)>>,
@@ -125,6 +127,7 @@ impl Ground {
             acks: Acks::default(),
             listed: Vec::new(),
             readers: Vec::new(),
+            awaiting: Vec::new(),
             totals: Totals::default(),
             dues: BinaryHeap::new(),
             subject: Vec::new(),
@@ -152,6 +155,7 @@ impl Ground {
             now,
             server: &self.config,
             limits: &account.limits,
+            account_name: &account.name,
             account_consumers: account.consumers,
             core,
             store: &mut self.store,

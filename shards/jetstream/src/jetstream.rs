@@ -1,7 +1,7 @@
 //! What one core has of JetStream.
 
 use base::{AccountId, Moment, ServiceId, Slab, Time};
-use storage::{ReadId, Store};
+use storage::{Durable, ReadId, Store};
 use wire::Message;
 
 use crate::account::{Account, split_log_name};
@@ -29,6 +29,8 @@ pub struct JetStream {
     /// Direct gets that are being served, with the read that each waits for.
     directs: Vec<(Option<ReadId>, Direct)>,
     finished: Vec<ReadId>,
+    /// What was durable when streams last heard of it.
+    durable: Durable,
     interest: u64,
     pub(crate) now: Moment,
 }
@@ -66,6 +68,7 @@ impl JetStream {
             answers: Answers::default(),
             directs: Vec::new(),
             finished: Vec::new(),
+            durable: Durable::default(),
             interest: 0,
             now: Moment::default(),
         }
@@ -391,7 +394,11 @@ impl JetStream {
             Service::Domain => self.receive_mapped(account, client, message, out),
             Service::DirectGet(id) => self.receive_direct(id, message, false, out),
             Service::DirectLast(id) => self.receive_direct(id, message, true, out),
-            Service::Free | Service::Upstream(..) | Service::Snapshot(_) | Service::Restore(_) => {}
+            Service::Upstream(id, place, end) => {
+                let (stream, mut site) = self.at_stream(id, now, out);
+                stream.receive_upstream(&mut site, place, end, message);
+            }
+            Service::Free | Service::Snapshot(_) | Service::Restore(_) => {}
         }
     }
 
@@ -499,8 +506,14 @@ impl JetStream {
             for id in std::mem::take(&mut self.ground.readers) {
                 self.list_stream(id, out);
             }
-            self.list_all_with_consumers(out);
             self.finished = finished;
+        }
+        let durable = self.ground.store.durable();
+        if durable != self.durable || !self.finished.is_empty() {
+            self.durable = durable;
+            for id in std::mem::take(&mut self.ground.awaiting) {
+                self.list_stream(id, out);
+            }
         }
         for (read, mut direct) in std::mem::take(&mut self.directs) {
             if read.is_some_and(|read| !self.finished.contains(&read)) {
@@ -561,6 +574,7 @@ impl JetStream {
         let is_due_now = !self.ground.listed.is_empty()
             || self.ground.acks.front(durable).is_some()
             || self.answers.is_due(durable)
+            || (durable != self.durable && !self.ground.awaiting.is_empty())
             || self.directs.iter().any(|(read, _)| read.is_none());
         if is_due_now {
             return Time(0);

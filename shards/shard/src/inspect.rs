@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use base::{AccountId, ConnectionId, Duration, Slot, Time};
 use session::{Connection, Peer, Reason, Secured, Statistics};
-use subjects::Subscription;
+use subjects::SubId;
 
 use crate::census::Census;
 use crate::services::SERVICES;
@@ -41,6 +41,8 @@ pub enum Question {
     Describe(Vec<(Slot, ConnectionId)>),
     /// Which subscriptions are there?
     Subscriptions(SubscriptionFilter),
+    /// Would messages on these subjects of an account reach anyone?
+    Wanted(AccountId, Vec<Vec<u8>>),
     /// End this connection, if it is still there.
     Kick(Slot, ConnectionId),
     /// Tell this connection to go elsewhere, if it is still there.
@@ -58,6 +60,8 @@ pub enum Answer {
     Described(Vec<ConnectionView>),
     /// Of [`Question::Subscriptions`]: how many there are in all, and those asked for.
     Subscriptions(usize, Vec<SubscriptionView>),
+    /// Of [`Question::Wanted`], one for each.
+    Wanted(Vec<bool>),
     /// Of the others: was the connection there?
     Done(bool),
 }
@@ -266,6 +270,7 @@ impl Shard {
             Question::Connections(..) => Answer::Connections(Vec::new()),
             Question::Describe(_) => Answer::Described(Vec::new()),
             Question::Subscriptions(_) => Answer::Subscriptions(0, Vec::new()),
+            Question::Wanted(..) => Answer::Wanted(Vec::new()),
             Question::Kick(..) | Question::SendAway(..) => Answer::Done(false),
         }
     }
@@ -296,6 +301,10 @@ impl Shard {
             }
             (Question::Subscriptions(filter), Answer::Subscriptions(total, found)) => {
                 self.page_of_subscriptions(filter, total, found, from)
+            }
+            (Question::Wanted(account, subjects), Answer::Wanted(wanted)) => {
+                wanted.extend(subjects.iter().map(|subject| self.is_wanted(*account, subject)));
+                None
             }
             (Question::Kick(slot, id), Answer::Done(done)) => {
                 *done = self.is_there(*slot, *id);
@@ -352,7 +361,7 @@ impl Shard {
                 continue;
             }
             if (filter.offset..end).contains(total) {
-                found.push(self.view_subscription(subscription, pattern, queue));
+                found.push(self.view_subscription(id, pattern, queue));
             }
             *total += 1;
             if found.len() - before >= LISTED_PER_TURN {
@@ -363,20 +372,17 @@ impl Shard {
         next
     }
 
-    fn view_subscription(
-        &self,
-        subscription: &Subscription,
-        pattern: &[u8],
-        queue: &[u8],
-    ) -> SubscriptionView {
+    fn view_subscription(&self, id: SubId, pattern: &[u8], queue: &[u8]) -> SubscriptionView {
+        let subscriptions = &self.spaces.subscriptions;
+        let subscription = subscriptions.get(id);
         SubscriptionView {
             connection: self.wires.get(subscription.connection()).id,
             account: subscription.account(),
             subject: pattern.to_vec(),
             queue: queue.to_vec(),
-            sid: self.spaces.subscriptions.sids.with(subscription.sid, <[u8]>::to_vec),
-            delivered: subscription.delivered,
-            max: subscription.max(),
+            sid: subscriptions.sids.with(subscription.sid, <[u8]>::to_vec),
+            delivered: subscription.delivered(),
+            max: subscriptions.max(id),
         }
     }
 
@@ -430,9 +436,9 @@ impl Shard {
         let connection = self.wires.get(slot);
         let ids = connection.subscriptions.iter().take(REMEMBERED_PER_CONNECTION);
         let subscriptions = ids.map(|id| {
-            let id = subjects::SubId(*id);
+            let id = SubId(*id);
             let (pattern, queue) = self.spaces.describe(id);
-            self.view_subscription(self.spaces.subscriptions.get(id), pattern, queue)
+            self.view_subscription(id, pattern, queue)
         });
         let subscriptions = subscriptions.collect();
         self.effects.happenings.push(Happening::Ended(view, reason, subscriptions));
@@ -568,6 +574,17 @@ mod tests {
             (&found[0].name[..], &found[0].lang[..], found[0].subscriptions),
             ("n", "rust", 1)
         );
+    }
+
+    #[test]
+    fn what_someone_listens_to_is_wanted() {
+        let mut shard = shard(1);
+        shard.receive(Slot(1), b"CONNECT {\"verbose\":false}\r\nSUB a.* 1\r\n");
+        let question = Question::Wanted(AccountId::GLOBAL, vec![b"a.b".to_vec(), b"b".to_vec()]);
+        let (Answer::Wanted(wanted), _) = answer(&mut shard, question) else {
+            panic!("it was asked what is wanted");
+        };
+        assert_eq!(wanted, [true, false]);
     }
 
     #[test]

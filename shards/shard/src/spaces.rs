@@ -73,12 +73,18 @@ impl Spaces {
         (account, index.unsubscribe(&mut self.subscriptions, id))
     }
 
-    /// Brings the subscriptions of several routes into the cache, all at once.
+    /// Where messages on several subjects go; see [`Index::route_all`].
     #[inline]
-    pub(crate) fn touch(&self, account: AccountId, routes: &[subjects::Route]) {
-        if let Some(Some(index)) = self.indexes.get(account.index()) {
-            index.touch(&self.subscriptions, routes);
-        }
+    pub(crate) fn route_all<const N: usize>(
+        &mut self,
+        account: AccountId,
+        subjects: &[&[u8]; N],
+        routes: &mut [subjects::Route; N],
+        count: usize,
+    ) -> bool {
+        self.at(account);
+        let index = self.indexes[account.index()].as_mut().expect("it was just made");
+        index.route_all(&self.subscriptions, subjects, routes, count)
     }
 
     /// Takes in what another core says about a literal subject.

@@ -11,8 +11,7 @@ use crate::ground::Ground;
 use crate::json::Writer;
 use crate::stamp::Stamp;
 use crate::stream::Stream;
-use crate::stream::codec::{put_config, put_external, put_map, put_transforms};
-use crate::stream::config::{Source, StreamConfig};
+use crate::stream::codec::{put_config, put_map};
 
 /// What a request for information about a stream may ask for.
 #[derive(Debug, Default)]
@@ -98,7 +97,7 @@ pub(super) fn put_stream(
     writer: &mut Writer<'_>,
     stream: &Stream,
     ground: &Ground,
-    now: base::Wall,
+    now: base::Moment,
     extent: &Extent,
 ) {
     let log = ground.store.log(stream.core.log);
@@ -116,32 +115,8 @@ pub(super) fn put_stream(
         cluster.text("leader", &ground.config.server_name);
         cluster.close();
     }
-    put_flows(writer, &stream.core.config);
-    Stamp::from(now).put(writer.field("ts"));
-}
-
-/// Writes how far the mirror or the sources have come.
-fn put_flows(writer: &mut Writer<'_>, config: &StreamConfig) {
-    if let Some(mirror) = &config.mirror {
-        put_flow(writer.field("mirror"), mirror);
-    }
-    if !config.sources.is_empty() {
-        crate::json::put_list(writer.field("sources"), &config.sources, put_flow);
-    }
-}
-
-/// Writes a mirror or source that has not heard of its origin yet.
-fn put_flow(out: &mut Vec<u8>, source: &Source) {
-    let mut writer = Writer::open(out);
-    writer.text("name", &source.name);
-    if let Some(external) = &source.external {
-        put_external(writer.field("external"), external);
-    }
-    writer.natural("lag", 0);
-    writer.integer("active", -1);
-    writer.text_unless_empty("filter_subject", &source.filter);
-    put_transforms(&mut writer, &source.transforms);
-    writer.close();
+    stream.put_upstreams(writer, now.time);
+    Stamp::from(now.wall).put(writer.field("ts"));
 }
 
 fn stamp_or_none(wall: base::Wall) -> Stamp {

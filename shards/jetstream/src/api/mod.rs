@@ -12,6 +12,7 @@ pub use request::Request;
 
 use base::{AccountId, Moment};
 
+use crate::consumer::check_request;
 use crate::error::{Fault, table};
 use crate::json::Writer;
 use crate::stream::options::{Options, number_of};
@@ -142,7 +143,13 @@ impl JetStream {
         writer: &mut Writer<'_>,
         out: &mut dyn Outlet,
     ) -> Result<Outcome, Fault> {
-        let id = self.find_stream(call.account, call.stream(verb))?;
+        let id = match self.find_stream(call.account, call.stream(verb)) {
+            Ok(id) => id,
+            Err(fault) => {
+                check_request(&self.ground.config, call.request)?;
+                return Err(fault);
+            }
+        };
         let (stream, mut site) = self.at_stream(id, call.now, out);
         let answer = writer.whole();
         answer.clear();

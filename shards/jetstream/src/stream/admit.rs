@@ -37,12 +37,7 @@ impl Stream {
         if config.sealed {
             return Err(table::STREAM_SEALED.into());
         }
-        if usize::try_from(config.max_msg_size).is_ok_and(|most| publication.size() > most) {
-            return Err(table::STREAM_MESSAGE_EXCEEDS_MAXIMUM.into());
-        }
-        if publication.header > STORED_HEADER_BYTES_MAX {
-            return Err(table::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
-        }
+        self.check_size(publication)?;
         if !publication.options.batch.is_empty() && !config.allow_atomic {
             return Err(table::ATOMIC_PUBLISH_DISABLED.into());
         }
@@ -55,6 +50,18 @@ impl Stream {
         Ok(admission)
     }
 
+    /// Is it small enough, in this stream and for its header?
+    pub(super) fn check_size(&self, publication: &Publication<'_>) -> Result<(), Refusal> {
+        let config = &self.core.config;
+        if usize::try_from(config.max_msg_size).is_ok_and(|most| publication.size() > most) {
+            return Err(table::STREAM_MESSAGE_EXCEEDS_MAXIMUM.into());
+        }
+        if publication.header > STORED_HEADER_BYTES_MAX {
+            return Err(table::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
+        }
+        Ok(())
+    }
+
     fn check_expectations(
         &self,
         site: &Site<'_>,
@@ -62,7 +69,6 @@ impl Stream {
     ) -> Result<(), Refusal> {
         let options = &publication.options;
         let config = &self.core.config;
-        self.check_increment(publication)?;
         let wanted = options.expected_stream;
         if !wanted.is_empty() && wanted != config.name.as_bytes() {
             return Err(table::STREAM_NOT_MATCH.into());
@@ -94,40 +100,6 @@ impl Stream {
         Ok(())
     }
 
-    /// Is an increment of a counter one that the stream takes?
-    fn check_increment(&self, publication: &Publication<'_>) -> Result<(), Refusal> {
-        let options = &publication.options;
-        if options.increment.is_empty() {
-            return Ok(());
-        }
-        let digits = options.increment;
-        let digits = digits.strip_prefix(b"-").or(digits.strip_prefix(b"+")).unwrap_or(digits);
-        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-            return Err(table::MESSAGE_INCR_INVALID.into());
-        }
-        if publication.is_trusted {
-            return Ok(());
-        }
-        if !self.core.config.allow_msg_counter {
-            return Err(table::MESSAGE_INCR_DISABLED.into());
-        }
-        if !publication.payload().is_empty() {
-            return Err(table::MESSAGE_INCR_PAYLOAD.into());
-        }
-        let others = [
-            options.rollup,
-            options.expected_stream,
-            options.expected_id,
-            options.expected_subject,
-            options.expected_last,
-            options.expected_subject_last,
-        ];
-        if others.iter().any(|value| !value.is_empty()) {
-            return Err(table::MESSAGE_INCR_INVALID.into());
-        }
-        Ok(())
-    }
-
     /// Is what a message says about schedules something that the stream takes?
     fn check_schedule(&self, publication: &Publication<'_>) -> Result<(), Refusal> {
         let options = &publication.options;
@@ -155,7 +127,7 @@ impl Stream {
         Ok(())
     }
 
-    fn check_history(&self, publication: &Publication<'_>) -> Result<Rollup, Refusal> {
+    pub(super) fn check_history(&self, publication: &Publication<'_>) -> Result<Rollup, Refusal> {
         let options = &publication.options;
         let config = &self.core.config;
         if !options.message_id.is_empty()
@@ -195,6 +167,18 @@ impl Stream {
         publication: &Publication<'_>,
         bytes: u64,
     ) -> Result<(), Refusal> {
+        self.check_budget(site, bytes)?;
+        if ttl_of(publication.options.ttl).is_none() {
+            return Err(table::MESSAGE_TTL_INVALID.into());
+        }
+        if self.core.config.discard == Discard::New {
+            self.check_discard_new(&site.ground.store, publication, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Is there room for so many bytes in the server and in the account?
+    pub(super) fn check_budget(&self, site: &Site<'_>, bytes: u64) -> Result<(), Refusal> {
         let storage = self.core.config.storage;
         let (server, account) = match storage {
             Storage::Memory => (site.ground.config.memory_max, site.account.limits.max_memory),
@@ -205,12 +189,6 @@ impl Stream {
         }
         if !is_within(site.account.usage.used(storage) + bytes, account) {
             return Err(table::ACCOUNT_RESOURCES_EXCEEDED.into());
-        }
-        if ttl_of(publication.options.ttl).is_none() {
-            return Err(table::MESSAGE_TTL_INVALID.into());
-        }
-        if self.core.config.discard == Discard::New {
-            self.check_discard_new(&site.ground.store, publication, bytes)?;
         }
         Ok(())
     }
