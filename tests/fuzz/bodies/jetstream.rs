@@ -48,6 +48,10 @@ impl Outlet for Router {
         true
     }
 
+    fn is_subscribed(&mut self, _: AccountId, _: &[u8], _: &[u8]) -> bool {
+        true
+    }
+
     fn interest_version(&self) -> u64 {
         0
     }
@@ -64,7 +68,7 @@ pub(crate) fn run(data: &[u8]) {
     for message in data.split(|byte| *byte == 0).take(64) {
         if let Some(digits) = message.strip_prefix(b"+") {
             let text = String::from_utf8_lossy(digits);
-            let nanos = text.parse().unwrap_or(1_u32).min(10_000_000) as u64 * 1_000_000;
+            let nanos = text.parse().unwrap_or(1_u64).min(10_000_000) * 1_000_000;
             now = Moment { time: Time(now.time.0 + nanos), wall: Wall(now.wall.0 + nanos as i64) };
         } else {
             send(&mut jetstream, &mut router, now, message);

@@ -1,5 +1,7 @@
 //! A stream against a vector of messages, step by step.
 
+use std::fmt::Write as _;
+
 use base::Random;
 use serde_json::Value;
 
@@ -147,7 +149,7 @@ impl Run {
             ("max_age", model.max_age.map(i64::unsigned_abs)),
         ] {
             if let Some(value) = value {
-                fields.push_str(&format!(",\"{name}\":{value}"));
+                let _ = write!(fields, ",\"{name}\":{value}");
             }
         }
         if model.discard_new {

@@ -5,13 +5,16 @@ use storage::{Store, StoreOptions};
 
 use crate::world::World;
 
+/// Headers, payload, and the sequence and error of the answer.
+type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, u64, u64);
+
 #[test]
 fn publishes_are_acknowledged_or_refused() {
     let mut world = World::new();
     world.create("S", r#""subjects":["s.*"],"max_msg_size":100"#);
     let large = "x".repeat(101);
     let last = "Nats-Expected-Last-Subject-Sequence";
-    let rows: &[(&[(&str, &str)], &str, u64, u64)] = &[
+    let rows: &[Row] = &[
         (&[], "one", 1, 0),
         (&[("Nats-Msg-Id", "a")], "two", 2, 0),
         (&[("Nats-Msg-Id", "a")], "two", 2, 0),

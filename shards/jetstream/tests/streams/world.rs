@@ -1,6 +1,7 @@
 //! `JetStream` with a router that delivers to it and remembers what it says.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
 
 use base::{AccountId, Moment, ServiceId, Time, Wall};
 use jetstream::{AccountLimits, ClientInfo, Config, JetStream, Outlet};
@@ -90,6 +91,10 @@ impl Outlet for Router {
     fn interest_version(&self) -> u64 {
         0
     }
+
+    fn is_subscribed(&mut self, _: AccountId, _: &[u8], _: &[u8]) -> bool {
+        true
+    }
 }
 
 #[derive(Debug)]
@@ -178,7 +183,7 @@ impl World {
         if !header.is_empty() {
             block.push_str("NATS/1.0\r\n");
             for (name, value) in header {
-                block.push_str(&format!("{name}: {value}\r\n"));
+                let _ = write!(block, "{name}: {value}\r\n");
             }
             block.push_str("\r\n");
         }
