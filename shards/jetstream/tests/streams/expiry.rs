@@ -50,8 +50,8 @@ fn a_marker_takes_the_place_of_the_last_of_a_subject_and_ends_too() {
     world.pass(11 * SECOND);
     let message = world.api("STREAM.MSG.GET.S", r#"{"last_by_subj":"s.a"}"#);
     // NATS/1.0, Nats-Marker-Reason: MaxAge, Nats-TTL: 5s, Nats-Rollup: sub
-    let expected = "TkFUUy8xLjANCk5hdHMtTWFya2VyLVJlYXNvbjogTWF4QWdlDQpOYXRzLVRUTDogNXMNCk5hdHMtUm9s\
-        bHVwOiBzdWINCg0K";
+    let expected = "TkFUUy8xLjANCk5hdHMtTWFya2VyLVJlYXNvbjogTWF4QWdlDQpOYXRzLVRUTDogNXMNCk5hdHMt\
+        Um9sbHVwOiBzdWINCg0K";
     assert_eq!(message["message"]["hdrs"], expected);
     assert_eq!(message["message"]["seq"], 3);
     assert_eq!(world.state("S")["messages"], 1);
