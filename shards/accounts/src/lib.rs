@@ -5,15 +5,20 @@
 
 mod answers;
 mod model;
+mod operator;
 mod replies;
 mod rights;
 mod secret;
+mod template;
+mod token;
 mod users;
 
 pub use model::{
     Account, Directory, Export, ExportKind, Grant, Latency, Limits, Mapping, MappingTarget,
     Permissions, ResponsePermission, ResponseType, Rule, ServiceImport, StreamImport,
 };
+pub use operator::{Admitted, Bearer, Operator, TokenFault, Trusted};
 pub use rights::{Answer, Rights, Rules};
 pub use secret::{Check, Outcome, Password, Proof, Secret, Signature};
+pub use token::{Claims, Token};
 pub use users::{Auth, ConnectionKind, ConnectionKinds, Simple, User};

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use base::AccountId;
 
 use crate::model::Permissions;
+use crate::operator::Operator;
 use crate::secret::Secret;
 
 /// How a connection came in, as `allowed_connection_types` names it.
@@ -117,6 +118,8 @@ pub struct Auth {
     pub proxy_required: bool,
     /// Public keys of trusted proxies.
     pub proxies: Vec<String>,
+    /// Who vouches for accounts and users instead, if anybody does.
+    pub operator: Option<Box<Operator>>,
 }
 
 impl Auth {
@@ -135,12 +138,15 @@ impl Auth {
     /// May anybody come in without a word?
     pub fn is_open(&self) -> bool {
         let has_users = !self.users.is_empty() || !self.keys.is_empty();
-        !has_users && self.simple.token.is_none() && self.simple.user.is_none()
+        !has_users
+            && self.operator.is_none()
+            && self.simple.token.is_none()
+            && self.simple.user.is_none()
     }
 
     /// Does INFO carry a nonce to be signed?
     pub fn needs_nonce(&self) -> bool {
-        !self.keys.is_empty() || !self.proxies.is_empty()
+        !self.keys.is_empty() || !self.proxies.is_empty() || self.operator.is_some()
     }
 
     /// Does INFO say that authentication is required? Not where those who say nothing are somebody.

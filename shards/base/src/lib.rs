@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows a clock, a file, a socket or a thread.
 
+pub mod base64;
 pub mod buffer;
 pub mod ids;
 pub mod limits;

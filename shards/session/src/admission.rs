@@ -3,8 +3,11 @@
 //! Nothing here is slow. What takes longer than a core has, a bcrypt hash or a signature, comes out
 //! as a [`Proof`] that somebody else looks at while the connection waits.
 
-use accounts::{Auth, Check, ConnectionKind, Grant, Proof, Secret, Signature, Simple, User};
-use base::AccountId;
+use accounts::{
+    Auth, Bearer, Check, ConnectionKind, Grant, Operator, Proof, Secret, Signature, Simple,
+    TokenFault, User,
+};
+use base::{AccountId, Wall, base64};
 
 use crate::PeerCertificate;
 use crate::handshake::Identity;
@@ -22,6 +25,10 @@ pub struct Way<'a> {
     pub certificate: Option<&'a PeerCertificate>,
     /// Could a certificate be enough for a user on some listener?
     pub certificates_count: bool,
+    /// The address of the peer.
+    pub host: &'a str,
+    /// What time it is.
+    pub now: Wall,
 }
 
 /// What a look at credentials comes to.
@@ -49,7 +56,7 @@ pub enum Denial {
 pub fn judge(identity: &Identity, auth: &Auth, way: &Way<'_>) -> Verdict {
     let mut proof = Proof::default();
     if !identity.proxy_signature.is_empty() && !auth.proxies.is_empty() {
-        let Some(bytes) = decode_url_base64(&identity.proxy_signature) else {
+        let Some(bytes) = base64::decode_url(&identity.proxy_signature) else {
             return Verdict::Refused(Denial::UntrustedProxy);
         };
         let text = way.nonce.as_bytes().to_vec();
@@ -58,6 +65,12 @@ pub fn judge(identity: &Identity, auth: &Auth, way: &Way<'_>) -> Verdict {
     let own = auth.websocket.as_ref().filter(|_| way.kind == ConnectionKind::WebSocket);
     if auth.is_open() && own.is_none() {
         return Verdict::Granted(None, proof);
+    }
+    if let Some(operator) = &auth.operator {
+        return match judge_token(identity, operator, way, &mut proof) {
+            Ok(grant) => Verdict::Granted(Some(grant), proof),
+            Err(denial) => Verdict::Refused(denial),
+        };
     }
     let simple = own.unwrap_or(&auth.simple);
     let judged = match find_user(identity, auth, simple, way) {
@@ -156,6 +169,32 @@ fn judge_user(
     })))
 }
 
+/// Who has an operator asks for tokens, and for nothing else.
+fn judge_token(
+    identity: &Identity,
+    operator: &Operator,
+    way: &Way<'_>,
+    proof: &mut Proof,
+) -> Result<Box<Grant>, Denial> {
+    let bearer = Bearer {
+        token: &identity.jwt,
+        kind: way.kind,
+        host: way.host,
+        by_proxy: proof.proxy.is_some(),
+        now: way.now,
+    };
+    let admitted = operator.admit(&bearer).map_err(|fault| match fault {
+        TokenFault::Void => Denial::Credentials,
+        TokenFault::ProxyRequired => Denial::ProxyRequired,
+    })?;
+    if !admitted.bearer {
+        let key = &admitted.grant.nkey;
+        proof.signatures.push(signature_of(key, &identity.signature, way.nonce)?);
+    }
+    proof.signatures.push(admitted.signature);
+    Ok(Box::new(admitted.grant))
+}
+
 fn judge_simple(
     identity: &Identity,
     auth: &Auth,
@@ -194,7 +233,7 @@ fn check(secret: &Secret, offered: &str, proof: &mut Proof) -> Result<(), Denial
 pub fn signature_of(key: &str, signature: &str, nonce: &str) -> Result<Signature, Denial> {
     let bytes = match signature {
         "" => None,
-        text => decode_url_base64(text).or_else(|| decode_base64(text)),
+        text => base64::decode_url(text).or_else(|| base64::decode_padded(text)),
     };
     let bytes = bytes.ok_or(Denial::Credentials)?;
     Ok(Signature { keys: vec![key.to_owned()], text: nonce.as_bytes().to_vec(), bytes })
@@ -224,47 +263,4 @@ fn find_by_certificate<'a>(auth: &'a Auth, way: &Way<'_>) -> Option<&'a User> {
         Some((user, _)) => Some(user),
         None => named(&certificate.subject),
     }
-}
-
-/// Base64 with the alphabet for URLs, without padding.
-pub fn decode_url_base64(text: &str) -> Option<Vec<u8>> {
-    decode(text.as_bytes(), [b'-', b'_'])
-}
-
-/// Base64 with padding.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(4) {
-        return None;
-    }
-    let bare = text.trim_end_matches('=');
-    if text.len() - bare.len() > 2 {
-        return None;
-    }
-    decode(bare.as_bytes(), [b'+', b'/'])
-}
-
-fn decode(text: &[u8], last: [u8; 2]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    let (mut bits, mut count) = (0_u32, 0);
-    for letter in text {
-        let value = match letter {
-            b'A'..=b'Z' => letter - b'A',
-            b'a'..=b'z' => letter - b'a' + 26,
-            b'0'..=b'9' => letter - b'0' + 52,
-            other if *other == last[0] => 62,
-            other if *other == last[1] => 63,
-            // Go's decoder passes over line ends.
-            b'\r' | b'\n' => continue,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-            bits &= (1 << count) - 1;
-        }
-    }
-    // One letter too many says less than a byte.
-    (count < 6).then_some(bytes)
 }

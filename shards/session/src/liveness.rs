@@ -10,6 +10,8 @@ use crate::Config;
 pub struct Liveness {
     /// CONNECT must have come by then.
     pub auth_due: Time,
+    /// The time of its credentials is over then.
+    pub expires_due: Time,
     /// The ping timer fires then.
     pub ping_due: Time,
     /// Reading goes on then, after a pause for a slow subscriber.
@@ -43,6 +45,7 @@ impl Default for Liveness {
     fn default() -> Self {
         Self {
             auth_due: Time::NEVER,
+            expires_due: Time::NEVER,
             ping_due: Time::NEVER,
             stall_due: Time::NEVER,
             linger_due: Time::NEVER,
@@ -101,7 +104,8 @@ impl Liveness {
         } else {
             blocked_since.after(config.write_deadline)
         };
-        self.auth_due.min(self.ping_due).min(self.stall_due).min(self.linger_due).min(write_due)
+        let auth_due = self.auth_due.min(self.expires_due);
+        auth_due.min(self.ping_due).min(self.stall_due).min(self.linger_due).min(write_due)
     }
 }
 

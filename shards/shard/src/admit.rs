@@ -96,6 +96,8 @@ impl Shard {
             nonce: &nonce,
             by_certificate: self.maps_certificates(connection),
             certificate: connection.certificate(),
+            host: &connection.peer.host,
+            now: self.wall,
             certificates_count: self.config.tls.as_ref().is_some_and(|tls| tls.map),
         };
         admission::judge(identity, auth, &way)
@@ -149,6 +151,11 @@ impl Shard {
         let connection = self.wires.connections.get_mut(slot.0);
         connection.grant = pending.grant;
         connection.proxy_key = proxy.unwrap_or_default();
+        let expires = connection.grant.as_ref().and_then(|grant| grant.expires);
+        connection.liveness.expires_due = expires.map_or(base::Time::NEVER, |at| {
+            let left = u64::try_from(at.0 - self.wall.0).unwrap_or(0);
+            self.now.after(base::Duration::from_nanos(left))
+        });
         let empty = pending.proof.is_empty();
         connection.proven = (!empty).then(|| Box::new(pending.proof));
         match pending.occasion {
@@ -156,6 +163,7 @@ impl Shard {
             Occasion::Unasked => self.wires.get_mut(slot).awaits_connect = false,
             Occasion::Reload => self.remove_forbidden(slot),
         }
+        self.arm(slot);
     }
 
     /// Puts a connection in its account, with what it may do there.
@@ -245,6 +253,14 @@ impl Shard {
         self.log_for(Level::Error, slot, &text);
         self.wires.write_error(slot, "Authorization Violation");
         self.wires.end(slot, reason);
+    }
+
+    /// The time of somebody's credentials is over.
+    pub(crate) fn expire(&mut self, slot: Slot) {
+        self.wires.get_mut(slot).liveness.expires_due = base::Time::NEVER;
+        self.wires.write_error(slot, "User Authentication Expired");
+        self.log_for(Level::Debug, slot, "User Authentication Expired");
+        self.wires.end(slot, Reason::AuthenticationExpired);
     }
 
     /// Asks anew whether a connection may be here, and what it may do, after the rules have
@@ -340,6 +356,9 @@ impl Shard {
 
 /// Is somebody not where they were, or not at all?
 fn has_moved(grant: &Grant, auth: &Auth) -> bool {
+    if auth.operator.is_some() {
+        return false;
+    }
     let list = if grant.nkey.is_empty() { &auth.users } else { &auth.keys };
     if let Some(user) = list.get(&grant.user) {
         return user.account != grant.account;

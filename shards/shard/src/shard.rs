@@ -194,6 +194,8 @@ impl Shard {
             self.wires.write_error(slot, "Authentication Timeout");
             self.log_for(Level::Debug, slot, "Authentication Timeout");
             self.wires.end(slot, Reason::AuthenticationTimeout);
+        } else if liveness.expires_due <= now {
+            self.expire(slot);
         } else if connection.outbound.blocked_since.after(write_deadline) <= now {
             let pending = connection.outbound.pending();
             let text = format!(

@@ -1,0 +1,333 @@
+//! Accounts and users that an operator vouches for (spec 3.4).
+
+use std::collections::{HashMap, HashSet};
+
+use base::{AccountId, Duration, Wall};
+
+use crate::model::{Grant, Permissions, ResponsePermission, Rule};
+use crate::secret::Signature;
+use crate::template;
+use crate::token::{Claims, Token};
+use crate::users::{ConnectionKind, ConnectionKinds};
+
+/// Whoever is named in these tokens may connect, and nobody else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Operator {
+    /// Public keys that may sign accounts.
+    pub keys: HashSet<String>,
+    /// The accounts by their public keys.
+    pub accounts: HashMap<String, Trusted>,
+    /// Accounts whose users may connect here; all if empty.
+    pub pinned: HashSet<String>,
+}
+
+/// An account that the operator has signed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trusted {
+    /// The account.
+    pub account: AccountId,
+    /// The token that says so.
+    pub token: String,
+    name: String,
+    tags: Vec<String>,
+    /// Keys that may sign users, with the permissions that those have then.
+    signers: HashMap<String, Option<Scope>>,
+    /// Users by their keys, or `*`, whose tokens up to a time are void; seconds since 1970.
+    revocations: HashMap<String, i64>,
+    expires_s: i64,
+    refuses_bearers: bool,
+    /// Users who decide about all others.
+    deciders: Vec<String>,
+    default_permissions: Option<Permissions>,
+}
+
+/// What users may do whom a key has signed that is kept for one role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Scope(Allowance);
+
+/// What a user may do, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Allowance {
+    publish: Rule,
+    subscribe: Rule,
+    responses: Option<ResponsePermission>,
+    sources: Vec<String>,
+    has_times: bool,
+    subscriptions: Option<u64>,
+    payload: Option<u64>,
+    bearer: bool,
+    proxy_required: bool,
+    kinds: Vec<String>,
+}
+
+/// Who asks to come in, and how, as far as a token may limit it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bearer<'a> {
+    /// The token.
+    pub token: &'a str,
+    /// The kind of connection.
+    pub kind: ConnectionKind,
+    /// The address of the peer.
+    pub host: &'a str,
+    /// Did it come through a proxy that has signed?
+    pub by_proxy: bool,
+    /// What time it is.
+    pub now: Wall,
+}
+
+/// Why a token does not let its bearer in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenFault {
+    /// It is none, not in force, or nobody's.
+    Void,
+    /// It lets in only through a proxy.
+    ProxyRequired,
+}
+
+/// A user whom a token names.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Who it is.
+    pub grant: Grant,
+    /// The signature under the token, to be proven.
+    pub signature: Signature,
+    /// May whoever shows the token come in? Otherwise the nonce has to be signed too.
+    pub bearer: bool,
+}
+
+impl Operator {
+    /// Takes an operator's token as read, whose signature was proven. Returns the system account
+    /// that it names, or nothing.
+    pub fn add_operator(&mut self, token: &Token) -> String {
+        if !token.nats().flag("strict_signing_key_usage") {
+            self.keys.insert(token.subject().to_owned());
+        }
+        self.keys.extend(token.nats().texts("signing_keys"));
+        token.nats().text("system_account").to_owned()
+    }
+
+    /// Takes an account's token, whose signature was proven. False if no operator has signed it.
+    pub fn add_account(&mut self, text: &str, token: &Token, account: AccountId) -> bool {
+        if token.kind() != "account" || !self.keys.contains(token.issuer()) {
+            return false;
+        }
+        let trusted = Trusted::new(text, token, account);
+        self.accounts.insert(token.subject().to_owned(), trusted);
+        true
+    }
+
+    /// Who is it that shows a token?
+    pub fn admit(&self, bearer: &Bearer<'_>) -> Result<Admitted, TokenFault> {
+        let token = Token::read(bearer.token).ok_or(TokenFault::Void)?;
+        let now_s = bearer.now.0.div_euclid(1_000_000_000);
+        if token.kind() != "user" || !token.is_in_force(now_s) {
+            return Err(TokenFault::Void);
+        }
+        let issuer = match token.nats().text("issuer_account") {
+            "" => token.issuer(),
+            account => account,
+        };
+        if !self.pinned.is_empty() && !self.pinned.contains(issuer) {
+            return Err(TokenFault::Void);
+        }
+        let trusted = self.accounts.get(issuer).ok_or(TokenFault::Void)?;
+        let signer = trusted.signers.get(token.issuer()).ok_or(TokenFault::Void)?;
+        let is_expired = trusted.expires_s != 0 && trusted.expires_s <= now_s;
+        if is_expired || trusted.is_revoked(&token) || trusted.delegates(token.subject()) {
+            return Err(TokenFault::Void);
+        }
+        let allowance = allowance_of(&token, signer.as_ref(), trusted).ok_or(TokenFault::Void)?;
+        if allowance.proxy_required && !bearer.by_proxy {
+            return Err(TokenFault::ProxyRequired);
+        }
+        if !allowance.admits(bearer) || (allowance.bearer && trusted.refuses_bearers) {
+            return Err(TokenFault::Void);
+        }
+        let bearer_counts = allowance.bearer;
+        let grant = trusted.grant(&token, allowance, bearer.token);
+        Ok(Admitted { grant, signature: token.signature, bearer: bearer_counts })
+    }
+}
+
+/// What a token allows: its own words, or those of the role that its signer is kept for.
+fn allowance_of(token: &Token, scope: Option<&Scope>, trusted: &Trusted) -> Option<Allowance> {
+    let own = Allowance::read(token.nats());
+    let Some(Scope(allowance)) = scope else { return Some(own) };
+    let says_nothing =
+        Allowance { subscriptions: None, payload: None, ..own } == Allowance::default();
+    if !says_nothing {
+        return None;
+    }
+    let values = template::Values {
+        name: token.name(),
+        subject: token.subject(),
+        account_name: &trusted.name,
+        account_subject: if token.nats().text("issuer_account").is_empty() {
+            token.issuer()
+        } else {
+            token.nats().text("issuer_account")
+        },
+        tags: &token.nats().texts("tags"),
+        account_tags: &trusted.tags,
+    };
+    let mut allowance = allowance.clone();
+    values.fill_in(&mut allowance.publish)?;
+    values.fill_in(&mut allowance.subscribe)?;
+    Some(allowance)
+}
+
+impl Trusted {
+    fn new(text: &str, token: &Token, account: AccountId) -> Self {
+        let nats = token.nats();
+        let mut signers = HashMap::from([(token.subject().to_owned(), None)]);
+        for signer in nats.items("signing_keys") {
+            if let Some(key) = signer.as_text() {
+                signers.insert(key.to_owned(), None);
+            } else {
+                let scope = Scope(Allowance::read(signer.part("template")));
+                signers.insert(signer.text("key").to_owned(), Some(scope));
+            }
+        }
+        let defaults = Allowance::read(nats.part("default_permissions"));
+        Self {
+            account,
+            token: text.to_owned(),
+            name: token.name().to_owned(),
+            tags: nats.texts("tags"),
+            signers,
+            revocations: nats.numbers("revocations").map(|(k, t)| (k.to_owned(), t)).collect(),
+            expires_s: token.expires_s(),
+            refuses_bearers: nats.part("limits").flag("disallow_bearer"),
+            deciders: nats.part("authorization").texts("auth_users"),
+            default_permissions: defaults.permissions(),
+        }
+    }
+
+    /// Is it for somebody else to say whether this user may come in? Nobody asks them yet, so the
+    /// user stays out.
+    fn delegates(&self, user: &str) -> bool {
+        !self.deciders.is_empty() && !self.deciders.iter().any(|decider| decider == user)
+    }
+
+    fn is_revoked(&self, token: &Token) -> bool {
+        [token.subject(), "*"]
+            .iter()
+            .any(|key| self.revocations.get(*key).is_some_and(|until| token.issued_s() <= *until))
+    }
+
+    fn grant(&self, token: &Token, allowance: Allowance, text: &str) -> Grant {
+        let (subscriptions, payload) = (allowance.subscriptions, allowance.payload);
+        let permissions = allowance.permissions().or_else(|| self.default_permissions.clone());
+        let ends = [token.expires_s(), self.expires_s];
+        let ends = ends.into_iter().filter(|end| *end != 0).min();
+        Grant {
+            account: self.account,
+            permissions,
+            user: token.subject().to_owned(),
+            nkey: token.subject().to_owned(),
+            subscriptions,
+            payload,
+            expires: ends.map(|seconds| Wall(seconds.saturating_mul(1_000_000_000))),
+            jwt: Some(Box::new((text.to_owned(), token.issuer().to_owned()))),
+            tags: token.nats().texts("tags"),
+        }
+    }
+}
+
+impl Allowance {
+    fn read(claims: Claims<'_>) -> Self {
+        let rule = |name: &str| {
+            let part = claims.part(name);
+            let allow = Some(part.texts("allow")).filter(|allow| !allow.is_empty());
+            Rule { allow, deny: part.texts("deny") }
+        };
+        let limit = |name: &str| u64::try_from(claims.integer(name).unwrap_or(-1)).ok();
+        let responses = claims.part("resp");
+        Self {
+            publish: rule("pub"),
+            subscribe: rule("sub"),
+            responses: responses.is_some().then(|| response_permission(responses)),
+            sources: claims.texts("src"),
+            has_times: claims.items("times").next().is_some(),
+            subscriptions: limit("subs"),
+            payload: limit("payload"),
+            bearer: claims.flag("bearer_token"),
+            proxy_required: claims.flag("proxy_required"),
+            kinds: claims.texts("allowed_connection_types"),
+        }
+    }
+
+    fn permissions(self) -> Option<Permissions> {
+        let Self { publish, subscribe, responses, .. } = self;
+        let permissions = Permissions { publish, subscribe, responses };
+        (permissions != Permissions::default()).then_some(permissions)
+    }
+
+    /// May it be used this way? Times of day are not looked at here, so who has some stays out.
+    fn admits(&self, bearer: &Bearer<'_>) -> bool {
+        let known = self.kinds.iter().filter_map(|name| ConnectionKind::named(name));
+        let known: ConnectionKinds = known.collect();
+        let kind = if self.kinds.is_empty() {
+            true
+        } else {
+            !known.is_empty() && known.allow(bearer.kind)
+        };
+        let source =
+            self.sources.is_empty() || self.sources.iter().any(|net| contains(net, bearer.host));
+        kind && source && !self.has_times
+    }
+}
+
+/// Zero stands for the defaults, one reply within two minutes.
+fn response_permission(claims: Claims<'_>) -> ResponsePermission {
+    let max = match claims.integer("max") {
+        None | Some(0) => 1,
+        Some(max) => max,
+    };
+    let expires = match claims.integer("ttl") {
+        None | Some(0) => Duration::from_mins(2),
+        Some(nanoseconds) => Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)),
+    };
+    ResponsePermission { max, expires }
+}
+
+/// Is an address within a network, written as address and number of bits?
+fn contains(network: &str, host: &str) -> bool {
+    let bits = |text: &str| match text.parse().ok()? {
+        core::net::IpAddr::V4(ip) => Some((u128::from(ip.to_bits()) << 96, 32)),
+        core::net::IpAddr::V6(ip) => Some((ip.to_bits(), 128)),
+    };
+    let Some((address, length)) = network.split_once('/') else { return false };
+    let (Some((network, wide)), Some((host, host_wide))) = (bits(address), bits(host)) else {
+        return false;
+    };
+    let Ok(length) = length.parse::<u32>() else { return false };
+    if wide != host_wide || length > wide {
+        return false;
+    }
+    length == 0 || (network ^ host) >> (128 - length) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks() {
+        for (network, host, expected) in [
+            ("10.0.0.0/8", "10.1.2.3", true),
+            ("10.0.0.0/8", "11.1.2.3", false),
+            ("127.0.0.1/32", "127.0.0.1", true),
+            ("127.0.0.1/32", "127.0.0.2", false),
+            ("0.0.0.0/0", "1.2.3.4", true),
+            ("::1/128", "::1", true),
+            ("fe80::/10", "fe80::1", true),
+            ("0.0.0.0/0", "::1", false),
+            ("10.0.0.0", "10.0.0.0", false),
+            ("10.0.0.0/33", "10.0.0.0", false),
+            ("10.0.0.0/8", "", false),
+        ] {
+            assert_eq!(contains(network, host), expected, "{network} {host}");
+        }
+    }
+}
