@@ -57,6 +57,23 @@ pub fn matches(pattern: &[u8], subject: &[u8]) -> bool {
     }
 }
 
+/// Does `other` match every subject that `pattern` matches?
+pub fn is_subset(pattern: &[u8], other: &[u8]) -> bool {
+    let mut one = tokens(pattern);
+    let mut wanted = tokens(other);
+    loop {
+        match (one.next(), wanted.next()) {
+            (None, None) => return true,
+            (Some(b"") | None, _) | (_, Some(b"") | None) => return false,
+            (Some(_), Some(b">")) => return true,
+            (Some(b">"), _) => return false,
+            (Some(_), Some(b"*")) => {}
+            (Some(a), Some(b)) if a == b && a != b"*" => {}
+            _ => return false,
+        }
+    }
+}
+
 /// Is there a subject that both patterns match?
 pub fn collide(one: &[u8], other: &[u8]) -> bool {
     let mut one = tokens(one);
@@ -120,6 +137,30 @@ mod tests {
         ] {
             let found = matches(pattern.as_bytes(), subject.as_bytes());
             assert_eq!(found, expected, "{pattern} {subject}");
+        }
+    }
+
+    #[test]
+    fn subsets() {
+        for (pattern, other, expected) in [
+            ("a", "a", true),
+            ("a", "*", true),
+            ("*", "a", false),
+            ("a.b", "a.>", true),
+            ("a.>", "a.>", true),
+            ("a.>", "a.*", false),
+            ("a.*", "a.>", true),
+            ("a.*", "a.*", true),
+            ("a.*", "a.b", false),
+            ("a", "a.>", false),
+            ("a.b", "a", false),
+            (">", ">", true),
+            ("a..b", "a.>", true),
+            ("a..b", "a.*.b", false),
+            ("*.b", "*.*", true),
+        ] {
+            let found = is_subset(pattern.as_bytes(), other.as_bytes());
+            assert_eq!(found, expected, "{pattern} {other}");
         }
     }
 
