@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
+use accounts::{Directory, Mapping};
+
 use super::JetStream;
 use super::native;
 use super::options::{Authorization, LogTime, Monitor, Options, Port, Profile};
@@ -21,6 +23,8 @@ macro_rules! settings {
             $($(#[$doc])* pub(crate) $name: Option<$type>,)*
             /// Features asked for that this version does not have.
             pub(crate) missing_features: Vec<String>,
+            /// Does `accounts` speak of `$SYS`?
+            pub(crate) has_named_system: bool,
         }
 
         impl Settings {
@@ -31,6 +35,7 @@ macro_rules! settings {
                 Self {
                     $($name: self.$name.or(below.$name),)*
                     missing_features: below.missing_features,
+                    has_named_system: self.has_named_system || below.has_named_system,
                 }
             }
         }
@@ -76,6 +81,11 @@ settings! {
     password: String,
     token: String,
     auth_timeout_s: f64,
+    accounts: Directory,
+    /// Those of the global account.
+    mappings: Vec<Mapping>,
+    system_account: String,
+    no_system_account: bool,
     jetstream: bool,
     store_dir: String,
     jetstream_block: super::store::Block,
@@ -164,6 +174,7 @@ impl Settings {
             no_fast_producer_stall: self.no_fast_producer_stall.unwrap_or(false),
             authorization: self.authorization()?,
             auth_timeout: self.auth_timeout()?,
+            accounts: self.directory()?,
             connect_error_reports: nonzero(
                 self.connect_error_reports,
                 default::CONNECT_ERROR_REPORTS,
@@ -180,6 +191,18 @@ impl Settings {
             spin: self.spin,
             command_line: Self::default(),
         })
+    }
+
+    /// The accounts, with the system account in its place.
+    fn directory(&self) -> Result<Directory, String> {
+        let mut directory = self.accounts.clone().unwrap_or_default();
+        directory.accounts[0].mappings = self.mappings.clone().unwrap_or_default();
+        directory.has_system = !self.no_system_account.unwrap_or(false);
+        if let Some(name) = text(self.system_account.clone()) {
+            let known = directory.name_system(&name, self.has_named_system);
+            known.ok_or("error resolving system account: account missing")?;
+        }
+        Ok(directory)
     }
 
     fn jetstream(&self) -> Option<JetStream> {

@@ -49,7 +49,7 @@ pub enum ExchangeFault {
 impl fmt::Display for ExchangeFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::InvalidSubject => "invalid subject",
+            Self::InvalidSubject => "sublist: invalid subject",
             Self::StreamNotAuthorized => "stream import not authorized",
             Self::ServiceNotAuthorized => "service import not authorized",
             Self::Cycle => "import forms a cycle",

@@ -46,6 +46,25 @@ impl Directory {
         self.present().all(|(id, _)| id == AccountId::GLOBAL || id == AccountId::SYSTEM)
     }
 
+    /// Makes the account of a name the system account. The one that was it so far is gone, unless
+    /// it was asked for. `None` if there is no such account.
+    pub fn name_system(&mut self, name: &str, keep: bool) -> Option<()> {
+        let (chosen, system) = (self.find(name)?, AccountId::SYSTEM);
+        if chosen == AccountId::GLOBAL {
+            return None;
+        }
+        let mut places: Vec<AccountId> = (0..self.accounts.len() as u32).map(AccountId).collect();
+        places.swap(chosen.index(), system.index());
+        self.accounts.swap(chosen.index(), system.index());
+        if chosen != system {
+            self.accounts[chosen.index()].removed = !keep;
+        }
+        for account in &mut self.accounts {
+            account.renumber(&places);
+        }
+        Some(())
+    }
+
     /// The same accounts in places that agree with those of an earlier directory: who was there
     /// keeps the place, who is new gets one that nobody had, and the place of who is gone stays
     /// empty.

@@ -3,6 +3,7 @@
 //! Each core holds its own copy; a reload replaces it whole. Nothing in the data path reads shared
 //! state.
 
+use accounts::Directory;
 use base::Duration;
 
 use crate::entrance::{Tls, WebSocket};
@@ -56,6 +57,8 @@ pub struct Config {
     pub websocket: Option<WebSocket>,
     /// Does every connection to the port for clients begin with a PROXY header?
     pub proxy_protocol: bool,
+    /// All accounts.
+    pub accounts: Directory,
     /// Who may connect.
     pub auth: Auth,
     /// Time for CONNECT where authentication is required.
@@ -114,6 +117,7 @@ impl Default for Config {
             tls: None,
             websocket: None,
             proxy_protocol: false,
+            accounts: Directory::default(),
             auth: Auth::Open,
             auth_timeout: limits::AUTH_TIMEOUT_DEFAULT,
             headers: true,

@@ -98,6 +98,8 @@ pub struct Connection {
     pub options: Options,
     /// The account whose subjects it speaks of.
     pub account: AccountId,
+    /// Has the account mappings, so that subjects of what it publishes may become others?
+    pub maps: bool,
     /// Counts.
     pub statistics: Statistics,
     /// Bytes on their way to the peer.

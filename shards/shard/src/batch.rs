@@ -17,8 +17,9 @@ impl Shard {
     /// Deals with the plainest publishes at the start of `input`, several at a time, as long as
     /// their subjects differ. Returns their bytes.
     pub(crate) fn publish_batches(&mut self, slot: Slot, input: &[u8]) -> usize {
-        let options = self.wires.get(slot).options;
-        if options.verbose || options.pedantic || self.config.trace {
+        let connection = self.wires.get(slot);
+        let options = connection.options;
+        if connection.maps || options.verbose || options.pedantic || self.config.trace {
             return 0;
         }
         let mut at = 0;

@@ -13,7 +13,9 @@ use crate::lame_duck::LameDuck;
 use crate::outbox::Outboxes;
 use crate::placement::Placement;
 use crate::publish::Scratch;
+use crate::responses::{Prefix, Responses};
 use crate::services::SERVICES;
+use crate::shadows::Shadows;
 use crate::spaces::Spaces;
 use crate::subscribe::Reaping;
 use crate::timers::Timers;
@@ -38,6 +40,11 @@ pub struct Shard {
     pub(crate) wall: Wall,
     pub(crate) random: Random,
     pub(crate) spaces: Spaces,
+    pub(crate) shadows: Shadows,
+    /// Requests across accounts that wait for a response.
+    pub(crate) responses: Responses,
+    /// What their reply subjects begin with, by account.
+    pub(crate) response_prefixes: Vec<Option<Prefix>>,
     pub(crate) wires: Wires,
     pub(crate) outboxes: Outboxes,
     pub(crate) timers: Timers,
@@ -75,6 +82,9 @@ impl Shard {
             wall: Wall::default(),
             random: Random::new(seed ^ u64::from(core.0).wrapping_mul(0xd134_2543_de82_ef95)),
             spaces: Spaces::new(seed),
+            shadows: Shadows::new(seed),
+            responses: Responses::new(seed),
+            response_prefixes: Vec::new(),
             wires: Wires::default(),
             outboxes: Outboxes::new(core, cores),
             timers: Timers::default(),
@@ -97,6 +107,7 @@ impl Shard {
         };
         shard.wires.configure(&shard.config);
         shard.wires.open_services();
+        shard.bind_imports();
         shard
     }
 
@@ -115,7 +126,8 @@ impl Shard {
     pub fn next_due(&self) -> Time {
         let lame_duck = self.lame_duck.as_ref().map_or(Time::NEVER, LameDuck::next_due);
         let throttle = self.throttle.next_due();
-        self.timers.next().min(lame_duck).min(self.jetstream_due()).min(throttle)
+        let services = self.jetstream_due().min(self.responses.next_due());
+        self.timers.next().min(lame_duck).min(services).min(throttle)
     }
 
     /// Ends a turn: does what is due, writes the PONGs that may go and lists what is to be done.
@@ -147,6 +159,7 @@ impl Shard {
             self.on_due(slot);
             self.arm(slot);
         }
+        self.expire_responses();
         self.tick_lame_duck();
         self.tick_throttle();
     }
@@ -454,7 +467,9 @@ impl Shard {
     pub fn census(&self) -> (usize, usize, (usize, usize)) {
         let connections = self.wires.connections.len() - 1;
         let services = self.wires.get(SERVICES).subscriptions.len();
-        let subscriptions = self.spaces.subscriptions.len() - services;
+        let prefixes = self.response_prefixes.iter().flatten().count();
+        let special = self.shadows.count() + prefixes;
+        let subscriptions = self.spaces.subscriptions.len() - services - special;
         (connections, subscriptions, self.spaces.remote_interest())
     }
 
@@ -479,6 +494,7 @@ impl Shard {
         let old = std::mem::replace(&mut self.config, config);
         self.info = InfoLine::new(&self.config);
         self.wires.configure(&self.config);
+        self.change_accounts(&old.accounts);
         for slot in self.open_slots() {
             if old.auth != self.config.auth {
                 self.check_again(slot);
