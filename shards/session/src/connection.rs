@@ -100,6 +100,12 @@ pub struct Connection {
     pub account: AccountId,
     /// Has the account mappings, so that subjects of what it publishes may become others?
     pub maps: bool,
+    /// Largest message in bytes that it may publish.
+    pub max_payload: usize,
+    /// Subscriptions that it may have; no limit if `None`.
+    pub max_subscriptions: Option<usize>,
+    /// The account among whose connections it is counted, which has a limit of them.
+    pub counted: Option<AccountId>,
     /// Counts.
     pub statistics: Statistics,
     /// Bytes on their way to the peer.

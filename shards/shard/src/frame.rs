@@ -2,7 +2,7 @@
 //!
 //! Both ends are this server, so a frame that cannot be read is a defect and stops it.
 
-use base::{AccountId, ConnectionId, Duration};
+use base::{AccountId, ConnectionId, Duration, Slot};
 use session::{Door, Peer};
 use wire::Message;
 
@@ -28,6 +28,9 @@ const GONE: u8 = 5;
 const EVICT: u8 = 6;
 const TRAIN: u8 = 7;
 const INTRODUCTION: u8 = 8;
+const CLAIM: u8 = 9;
+const VERDICT: u8 = 10;
+const PLACES: u8 = 11;
 
 /// A frame as read from a lane.
 #[derive(Debug)]
@@ -66,6 +69,25 @@ pub(crate) enum Frame<'a> {
     },
     /// So many connections are to be closed because the server has too many.
     Evict {
+        count: u32,
+    },
+    /// A connection of the core that says so asks for a place in an account.
+    Claim {
+        account: AccountId,
+        slot: Slot,
+        id: ConnectionId,
+    },
+    /// It has one, or there is none.
+    Verdict {
+        account: AccountId,
+        slot: Slot,
+        id: ConnectionId,
+        granted: bool,
+    },
+    /// So many places of an account are held by the core that says so, or were and are free again.
+    Places {
+        account: AccountId,
+        held: bool,
         count: u32,
     },
     /// Who sent the message that follows, as JSON, and the time to it and back.
@@ -217,6 +239,42 @@ pub(crate) fn put_evict(out: &mut Vec<u8>, count: u32) {
     close(out, start);
 }
 
+/// Appends a connection's wish for a place in an account.
+pub(crate) fn put_claim(out: &mut Vec<u8>, account: AccountId, slot: Slot, id: ConnectionId) {
+    let start = open(out, CLAIM);
+    put_member(out, account, slot, id);
+    close(out, start);
+}
+
+/// Appends the answer to that.
+pub(crate) fn put_verdict(
+    out: &mut Vec<u8>,
+    account: AccountId,
+    slot: Slot,
+    id: ConnectionId,
+    granted: bool,
+) {
+    let start = open(out, VERDICT);
+    out.push(u8::from(granted));
+    put_member(out, account, slot, id);
+    close(out, start);
+}
+
+fn put_member(out: &mut Vec<u8>, account: AccountId, slot: Slot, id: ConnectionId) {
+    out.extend_from_slice(&account.0.to_le_bytes());
+    out.extend_from_slice(&slot.0.to_le_bytes());
+    out.extend_from_slice(&id.0.to_le_bytes());
+}
+
+/// Appends that places in an account are held, or free again.
+pub(crate) fn put_places(out: &mut Vec<u8>, account: AccountId, held: bool, count: u32) {
+    let start = open(out, PLACES);
+    out.extend_from_slice(&account.0.to_le_bytes());
+    out.push(u8::from(held));
+    out.extend_from_slice(&count.to_le_bytes());
+    close(out, start);
+}
+
 /// Appends who sent the message that follows.
 pub(crate) fn put_introduction(out: &mut Vec<u8>, info: &str, round_trip: Duration) {
     let start = open(out, INTRODUCTION);
@@ -306,6 +364,20 @@ pub(crate) fn read(frame: &[u8]) -> Frame<'_> {
             input: rest,
         },
         EVICT => Frame::Evict { count: take_number(&mut rest) },
+        CLAIM => {
+            let (account, slot, id) = take_member(&mut rest);
+            Frame::Claim { account, slot, id }
+        }
+        VERDICT => {
+            let [granted] = take_array(&mut rest);
+            let (account, slot, id) = take_member(&mut rest);
+            Frame::Verdict { account, slot, id, granted: granted == 1 }
+        }
+        PLACES => {
+            let account = take_account(&mut rest);
+            let [held] = take_array(&mut rest);
+            Frame::Places { account, held: held == 1, count: take_number(&mut rest) }
+        }
         INTRODUCTION => {
             let round_trip = Duration::from_nanos(u64::from_le_bytes(take_array(&mut rest)));
             Frame::Introduction { round_trip, info: take_text(&mut rest) }
@@ -347,6 +419,11 @@ fn take_number(rest: &mut &[u8]) -> u32 {
 
 fn take_account(rest: &mut &[u8]) -> AccountId {
     AccountId(take_number(rest))
+}
+
+fn take_member(rest: &mut &[u8]) -> (AccountId, Slot, ConnectionId) {
+    let (account, slot) = (take_account(rest), Slot(take_number(rest)));
+    (account, slot, ConnectionId(u64::from_le_bytes(take_array(rest))))
 }
 
 fn take_text<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
@@ -426,6 +503,23 @@ mod tests {
         out.clear();
         put_evict(&mut out, 4);
         assert!(matches!(read(&out), Frame::Evict { count: 4 }));
+        out.clear();
+        let (account, slot, connection) = (AccountId(3), Slot(9), ConnectionId(77));
+        put_claim(&mut out, account, slot, connection);
+        let Frame::Claim { account: AccountId(3), slot: Slot(9), id } = read(&out) else {
+            panic!()
+        };
+        assert_eq!(id, connection);
+        out.clear();
+        put_verdict(&mut out, account, slot, connection, true);
+        let Frame::Verdict { account: AccountId(3), slot: Slot(9), id, granted: true } = read(&out)
+        else {
+            panic!()
+        };
+        assert_eq!(id, connection);
+        out.clear();
+        put_places(&mut out, account, false, 2);
+        assert!(matches!(read(&out), Frame::Places { held: false, count: 2, .. }));
         out.clear();
         put_introduction(&mut out, "{}", Duration::from_nanos(7));
         let Frame::Introduction { info: b"{}", round_trip } = read(&out) else { panic!() };

@@ -409,6 +409,10 @@ impl Shard {
         let old = |id: AccountId| before.accounts.get(id.index()).unwrap_or(&nobody);
         for place in 0..self.config.accounts.accounts.len() {
             let id = AccountId(place as u32);
+            let limited = |account: &Account| account.limits.connections.is_some();
+            if limited(self.config.accounts.get(id)) && !limited(old(id)) {
+                self.count_members(id);
+            }
             if old(id).service_imports != self.config.accounts.get(id).service_imports {
                 self.rebind(id, &old(id).service_imports);
             }
@@ -493,19 +497,19 @@ mod tests {
     #[test]
     fn requests_tell_who_asks() {
         let rows = [
-            ("2", 0, "hi", "37 39\r\nNATS/1.0\r\nNats-Request-Info: {}\r\n\r\n"),
-            ("12 14", 12, "NATS/1.0\r\n\r\nhi", "37 39\r\nNATS/1.0\r\nNats-Request-Info: {}\r\n\r\n"),
+            ("2", 0, "hi", "35 37\r\nNATS/1.0\r\nNats-Request-Info: {}\r\n\r\n"),
+            ("12 14", 12, "NATS/1.0\r\n\r\nhi", "35 37\r\nNATS/1.0\r\nNats-Request-Info: {}\r\n\r\n"),
             (
                 "18 20",
                 18,
                 "NATS/1.0\r\nA: b\r\n\r\nhi",
-                "43 45\r\nNATS/1.0\r\nA: b\r\nNats-Request-Info: {}\r\n\r\n",
+                "41 43\r\nNATS/1.0\r\nA: b\r\nNats-Request-Info: {}\r\n\r\n",
             ),
             (
                 "38 40",
                 38,
                 "NATS/1.0\r\nNats-Request-Info: me\r\n\r\nhi",
-                "37 39\r\nNATS/1.0\r\nNats-Request-Info: {}\r\n\r\n",
+                "35 37\r\nNATS/1.0\r\nNats-Request-Info: {}\r\n\r\n",
             ),
         ];
         for (sizes, header, body, expected) in rows {

@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use accounts::{ExportKind, Latency};
 use base::{AccountId, Duration, Slot, Time, Wall};
 use jetstream::consumer::stamp::Stamp;
+use subjects::Route;
 use wire::Message;
 
+use crate::frame;
 use crate::responses::{ExportId, Requestor, Response};
 use crate::services::SERVICES;
 use crate::shard::Shard;
@@ -186,6 +188,17 @@ impl Shard {
         let known = self.client_info(slot, account, share);
         let requestor = (slot, self.wires.get(slot).id);
         Some(Box::new(Sampled { subject, header, requestor, known, delivered: false }))
+    }
+
+    /// Tells other cores who sends them a response that is measured.
+    #[cold]
+    pub(crate) fn introduce(&mut self, slot: Slot, route: Route) {
+        let account = self.wires.get(slot).account;
+        let info = self.client_info(slot, account, true);
+        let (json, round_trip) = (info.json(), info.round_trip);
+        for core in route.cores.iter() {
+            self.outboxes.append(core, |out| frame::put_introduction(out, &json, round_trip));
+        }
     }
 
     /// Measures the round trip of a client whose requests are measured, if it is not known yet.

@@ -22,6 +22,7 @@ mod inspect;
 mod jetstream;
 mod lame_duck;
 mod latency;
+mod membership;
 mod outbox;
 mod placement;
 mod publish;

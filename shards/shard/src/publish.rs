@@ -8,6 +8,7 @@ use wire::{Message, PublishLine};
 use crate::effects::Level;
 use crate::frame::{self, Relayed, Way};
 use crate::imports::{Chain, Introduced};
+use crate::responses::{MEASURED, PREFIX};
 use crate::services::SERVICES;
 use crate::shard::Shard;
 use crate::wires::Wires;
@@ -177,8 +178,13 @@ impl Shard {
         connection.statistics.in_bytes += message.size() as u64;
         connection.liveness.last_input = self.now;
         let (options, account) = (connection.options, connection.account);
-        if is_special(message) && !self.may_publish(slot, message) {
-            return;
+        if is_special(message) {
+            if !self.may_publish(slot, message) {
+                return;
+            }
+            if message.subject.starts_with(PREFIX) && message.subject.ends_with(MEASURED) {
+                self.introduce(slot, route);
+            }
         }
         if options.verbose {
             self.trace_out(slot, "OK", b"");

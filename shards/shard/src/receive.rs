@@ -161,7 +161,7 @@ impl Shard {
     fn is_publishable(&mut self, slot: Slot, line: &PublishLine<'_>, rest: &[u8]) -> bool {
         let connection = self.wires.get_mut(slot);
         let announced = std::mem::take(&mut connection.announced);
-        if line.size > self.config.max_payload
+        if line.size > connection.max_payload
             || (line.with_header && !connection.options.headers)
             || (connection.options.pedantic && !announced)
         {
@@ -190,7 +190,7 @@ impl Shard {
             self.wires.end(slot, Reason::ProtocolViolation);
             return false;
         }
-        let limit = self.config.max_payload;
+        let limit = self.wires.get(slot).max_payload;
         if line.size > limit {
             let text = format!("maximum payload exceeded: {} vs {limit}", line.size);
             self.log_for(Level::Error, slot, &text);

@@ -67,6 +67,12 @@ impl Shard {
                 self.scratch.tails = tails;
             }
             Frame::Evict { count } => self.evict(count),
+            Frame::Claim { account, slot, id } => self.on_claim(from, account, slot, id),
+            Frame::Verdict { account, slot, id, granted } => {
+                self.on_verdict(account, slot, id, granted);
+            }
+            Frame::Places { account, held: true, count } => self.on_places_held(account, count),
+            Frame::Places { account, held: false, count } => self.on_place_given(account, count),
             Frame::Introduction { info, round_trip } => {
                 let info = String::from_utf8_lossy(info).into_owned();
                 self.scratch.introduced = Introduced { info, round_trip };

@@ -28,6 +28,8 @@ pub(crate) const PAUSED_BY_LANES: u8 = 1;
 pub(crate) const PAUSED_BY_STALL: u8 = 2;
 /// Reading is paused at a PING until the lanes have taken what came before it.
 pub(crate) const PAUSED_BY_BARRIER: u8 = 4;
+/// Reading is paused until it is known whether there is room in the account.
+pub(crate) const PAUSED_BY_CLAIM: u8 = 8;
 
 /// What one core owns.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct Shard {
     pub(crate) responses: Responses,
     /// What their reply subjects begin with, by account.
     pub(crate) response_prefixes: Vec<Option<Prefix>>,
+    /// Connections of accounts that have a limit of them, on the core that counts.
+    pub(crate) places: Vec<u32>,
     pub(crate) wires: Wires,
     pub(crate) outboxes: Outboxes,
     pub(crate) timers: Timers,
@@ -85,6 +89,7 @@ impl Shard {
             shadows: Shadows::new(seed),
             responses: Responses::new(seed),
             response_prefixes: Vec::new(),
+            places: Vec::new(),
             wires: Wires::default(),
             outboxes: Outboxes::new(core, cores),
             timers: Timers::default(),
@@ -276,6 +281,7 @@ impl Shard {
         self.stale_connections += u64::from(reason == Reason::StaleConnection);
         let text = format!("Client connection closed: {}", reason.text());
         self.debug_for(slot, &text);
+        self.leave_account(slot);
         self.start_reaping(slot);
     }
 
@@ -496,10 +502,12 @@ impl Shard {
         self.wires.configure(&self.config);
         self.change_accounts(&old.accounts);
         for slot in self.open_slots() {
+            let limit = self.wires.get(slot).max_payload;
+            self.join(slot, self.wires.get(slot).account);
             if old.auth != self.config.auth {
                 self.check_again(slot);
             }
-            if old.max_payload != self.config.max_payload {
+            if limit != self.wires.get(slot).max_payload {
                 self.send_info(slot);
             }
             self.arm(slot);
@@ -539,6 +547,7 @@ impl Shard {
         connection.opened = self.now;
         connection.liveness.last_input = self.now;
         let slot = Slot(self.wires.connections.insert(connection));
+        self.join(slot, AccountId::GLOBAL);
         self.effects.opened.push((slot, socket));
         self.note_late(slot);
         self.enter(slot, door);

@@ -56,8 +56,8 @@ impl Shard {
                 "Permissions Violation for Subscription to {subject}, too many tokens"
             ));
         }
-        let limit = self.config.max_subscriptions;
-        if limit > 0 && self.wires.get(slot).subscriptions.len() >= limit {
+        let connection = self.wires.get(slot);
+        if connection.max_subscriptions.is_some_and(|max| connection.subscriptions.len() >= max) {
             return Err("maximum subscriptions exceeded".into());
         }
         Ok(())

@@ -127,8 +127,8 @@ impl Shard {
         lists: &mut Lists,
     ) -> usize {
         // Nobody is cut off for want of a flush in the middle of a train.
-        let limits =
-            (self.config.max_payload, self.config.max_control_line, self.wires.pressure_at);
+        let max_payload = self.wires.get(slot).max_payload;
+        let limits = (max_payload, self.config.max_control_line, self.wires.pressure_at);
         let (taken, payload) = couple(input, prefix, limits, &mut lists.tails);
         if lists.tails.len() < MESSAGES_MIN {
             return 0;
