@@ -242,6 +242,7 @@ impl Server {
             server_name: self.config.server_name.clone(),
             xkey: self.config.xkey.clone(),
             port: advertised(&options).1.unwrap_or(self.address.port()),
+            accounts: fresh.accounts.after(&self.config.accounts),
             ..fresh
         };
         self.options = options;
@@ -410,6 +411,7 @@ pub fn shard_config(options: &Options) -> Config {
                 Auth::User { name: user.clone(), password: password.clone() }
             }
         },
+        accounts: options.accounts.clone(),
         auth_timeout: options.auth_timeout,
         headers: !options.no_header_support,
         max_control_line: options.max_control_line,
