@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
+use accounts::Directory;
 use base::CoreId;
 use base::limits::{CORES_MAX, LANE_BYTES};
 use glommio::{LocalExecutorBuilder, Placement};
@@ -14,11 +15,12 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, XKey};
-use shard::{Auth, Config};
+use shard::Config;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use crate::config::{Authorization, Options, Port, Profile, reload};
+use crate::auth::{self, Pool};
+use crate::config::{Options, Port, Profile, reload};
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::process::{self, PortsFile};
@@ -77,6 +79,10 @@ struct Server {
     address: SocketAddr,
     ports_file: Option<PortsFile>,
     lame_duck: bool,
+    /// Cores that have yet to say that the last configuration holds for everyone.
+    reloading: usize,
+    /// Is the file to be read once more when they have?
+    reload_again: bool,
 }
 
 struct Core {
@@ -115,6 +121,8 @@ impl Server {
             address,
             ports_file: None,
             lame_duck: false,
+            reloading: 0,
+            reload_again: false,
         };
         let seed = random_seed();
         let mut jetstream = match &server.options.jetstream {
@@ -135,10 +143,12 @@ impl Server {
         jetstream: &mut Option<jetstream::Parts>,
     ) -> Result<(), String> {
         let started = Instant::now();
+        let pool = Pool::start(count)?;
         let mut listener = Some(listener);
         for (number, lanes) in (0_u8..).zip(mesh(count)?) {
             let (commands, commands_out) = mpsc::channel();
             let waker = lanes.own.clone();
+            let provers = pool.way(commands.clone(), waker.clone());
             let parts = Parts {
                 core: CoreId(number),
                 cores: count,
@@ -149,6 +159,7 @@ impl Server {
                 // The first core stores for all.
                 jetstream: jetstream.take(),
                 lanes,
+                provers,
                 commands: commands_out,
                 reports: reports.clone(),
                 logger: self.logger.clone(),
@@ -199,6 +210,7 @@ impl Server {
                     self.logger.fatal(format_args!("core {} failed: {problem}", core.0));
                     return ExitCode::FAILURE;
                 }
+                Ok(Report::Reconfigured(count)) => self.note_reconfigured(count),
                 Ok(Report::Ready | Report::Stopped | Report::Requests(..)) => {}
                 Err(mpsc::RecvError) => unreachable!("the signal thread holds the other end"),
             }
@@ -224,7 +236,23 @@ impl Server {
         false
     }
 
+    /// A reload is over when what it changed holds for every connection.
+    fn note_reconfigured(&mut self, count: u32) {
+        self.reloading -= count as usize;
+        if self.reloading > 0 {
+            return;
+        }
+        self.logger.info(reload::summary(&self.options));
+        if std::mem::take(&mut self.reload_again) {
+            self.reload();
+        }
+    }
+
     fn reload(&mut self) {
+        if self.reloading > 0 {
+            self.reload_again = true;
+            return;
+        }
         let fresh = reload::read(&self.options)
             .and_then(|options| reload::diff(&self.options, &options).map(|all| (options, all)));
         match fresh {
@@ -236,13 +264,13 @@ impl Server {
     }
 
     fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
-        let fresh = shard_config(&options);
+        let fresh = shard_config_after(&options, &self.config.accounts);
         let config = Config {
             server_id: self.config.server_id.clone(),
             server_name: self.config.server_name.clone(),
             xkey: self.config.xkey.clone(),
+            nonce_key: self.config.nonce_key,
             port: advertised(&options).1.unwrap_or(self.address.port()),
-            accounts: fresh.accounts.after(&self.config.accounts),
             ..fresh
         };
         self.options = options;
@@ -251,7 +279,7 @@ impl Server {
         }
         self.tell(|| Command::Reconfigure(Box::new(config.clone())));
         self.config = config;
-        self.logger.info(reload::summary(&self.options));
+        self.reloading = self.cores.len();
     }
 
     /// Applies what is not the cores' business, and logs the change.
@@ -392,6 +420,12 @@ fn random_seed() -> u64 {
 
 /// What the shards of a server with these options are configured with; its identity is new.
 pub fn shard_config(options: &Options) -> Config {
+    shard_config_after(options, &Directory::default())
+}
+
+/// The same for a server whose accounts were others before.
+fn shard_config_after(options: &Options, earlier: &Directory) -> Config {
+    let accounts = options.accounts.clone().after(earlier);
     let server_id = KeyPair::new_server().public_key();
     let (host, port) = advertised(options);
     let port = port.unwrap_or(match options.port {
@@ -404,14 +438,9 @@ pub fn shard_config(options: &Options) -> Config {
         xkey: XKey::new().public_key(),
         host,
         port,
-        auth: match &options.authorization {
-            Authorization::Open => Auth::Open,
-            Authorization::Token(token) => Auth::Token(token.clone()),
-            Authorization::User { user, password } => {
-                Auth::User { name: user.clone(), password: password.clone() }
-            }
-        },
-        accounts: options.accounts.clone(),
+        auth: options.authorization.to_auth(&accounts),
+        nonce_key: auth::nonce_key(),
+        accounts,
         auth_timeout: options.auth_timeout,
         headers: !options.no_header_support,
         max_control_line: options.max_control_line,

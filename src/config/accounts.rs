@@ -10,7 +10,7 @@ use super::exchange::{self, Offers};
 use super::jetstream;
 use super::mappings;
 use super::nkey::{self, Kind};
-use super::schema::{Reader, array, at, boolean, integer, map, text};
+use super::schema::{Reader, at, boolean, integer, text};
 use super::tree::{Map, Node, Value};
 use crate::notation::{parse_duration, quote};
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use accounts::Directory;
 
 use super::JetStream;
+use super::authorization::Authorization;
 use super::settings::Settings;
 
 /// Every option, with defaults filled in.
@@ -128,22 +129,6 @@ pub enum Port {
     Fixed(u16),
     /// Any that is free.
     Random,
-}
-
-/// Who may connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Authorization {
-    /// Anyone.
-    Open,
-    /// Whoever knows the token.
-    Token(String),
-    /// One user.
-    User {
-        /// The name.
-        user: String,
-        /// The password, which may be empty.
-        password: String,
-    },
 }
 
 /// What the machine is for.

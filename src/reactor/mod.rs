@@ -24,11 +24,12 @@ use std::os::fd::AsFd as _;
 use std::sync::mpsc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
+use base::{AccountId, ConnectionId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
-use shard::{Config, Effects, Owner, Peer, Request, Shard, Socket};
+use shard::{Config, Effects, Outcome, Owner, Peer, Request, Shard, Socket};
 use wire::Message;
 
+use crate::auth::Provers;
 use crate::jetstream;
 use crate::log::{self, Logger};
 use lanes::Lanes;
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     LameDuck,
     /// Put another configuration in force.
     Reconfigure(Box<Config>),
+    /// Something that a connection claimed was looked at.
+    Proven(Box<Answered>),
     /// Log at other levels.
     SetLevels(log::Levels),
     #[expect(dead_code, reason = "for those who look after the process")]
@@ -64,6 +67,15 @@ pub(crate) enum Command {
     #[expect(dead_code, reason = "for those who look after the process")]
     /// Publish a message of the server's own.
     Speak(Box<Speech>),
+}
+
+/// What a claim came to.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) slot: Slot,
+    pub(crate) id: ConnectionId,
+    pub(crate) number: u64,
+    pub(crate) outcome: Outcome,
 }
 
 /// A message of the server's own.
@@ -99,6 +111,8 @@ impl Speech {
 pub(crate) enum Report {
     /// The core runs.
     Ready,
+    /// So many configurations are in force on the core for everyone.
+    Reconfigured(u32),
     /// The core could not start.
     Failed(CoreId, String),
     /// The last connection of a lame duck is gone.
@@ -122,6 +136,7 @@ pub(crate) struct Parts {
     pub(crate) listener: Option<TcpListener>,
     pub(crate) jetstream: Option<jetstream::Parts>,
     pub(crate) lanes: Lanes,
+    pub(crate) provers: Provers,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) logger: Logger,
@@ -153,6 +168,7 @@ struct Reactor {
     listener: Option<TcpListener>,
     accept_again: Time,
     commands: mpsc::Receiver<Command>,
+    provers: Provers,
     reports: mpsc::Sender<Report>,
     logger: Logger,
     started: Instant,
@@ -290,6 +306,7 @@ impl Reactor {
             listener: parts.listener,
             accept_again: Time::NEVER,
             commands: parts.commands,
+            provers: parts.provers,
             reports: parts.reports,
             logger: parts.logger,
             started: parts.started,
@@ -474,6 +491,10 @@ impl Reactor {
                 }
                 Command::LameDuck => self.desk.shard.enter_lame_duck(),
                 Command::Reconfigure(config) => self.desk.shard.reconfigure(*config),
+                Command::Proven(answer) => {
+                    let Answered { slot, id, number, outcome } = *answer;
+                    self.desk.shard.proven(slot, id, number, outcome);
+                }
                 Command::SetLevels(levels) => self.logger.set_levels(levels),
                 Command::Listen { account, pattern, queue, service } => {
                     let shard = &mut self.desk.shard;
@@ -543,6 +564,10 @@ impl Reactor {
         if !effects.requests.is_empty() {
             let requests = std::mem::take(&mut effects.requests);
             drop(self.reports.send(Report::Requests(self.desk.shard.core(), requests)));
+        }
+        self.provers.prove(effects.proofs.drain(..));
+        if effects.reconfigured > 0 {
+            drop(self.reports.send(Report::Reconfigured(effects.reconfigured)));
         }
         if effects.stop_accepting {
             self.stop_accepting();

@@ -4,10 +4,15 @@
 //! configuration or from JWTs, and replaced whole by a reload. Exports and imports enter it by
 //! `add_…`, which check what the reference checks; what is in it is ready for use.
 
+mod answers;
 mod exchange;
 mod imports;
 mod mapping;
 mod model;
+mod replies;
+mod rights;
+mod secret;
+mod users;
 
 pub use exchange::ExchangeFault;
 pub use imports::{ServiceImport, StreamImport};
@@ -16,3 +21,6 @@ pub use model::{
     Account, Directory, Export, ExportKind, Grant, Latency, Limits, Permissions,
     ResponsePermission, ResponseType, Rule, StorageLimits,
 };
+pub use rights::{Answer, Rights, Rules};
+pub use secret::{Check, Outcome, Password, Proof, Secret, Signature};
+pub use users::{Auth, ConnectionKind, ConnectionKinds, Simple, User};

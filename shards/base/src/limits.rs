@@ -81,6 +81,10 @@ pub const RESPONSE_THRESHOLD_DEFAULT: Duration = Duration::from_mins(2);
 /// Accounts that a request may pass through, one importing from the next.
 pub const IMPORT_CHAIN_MAX: usize = 32;
 
+/// Requests of one connection that may be answered under `allow_responses` at a time; beyond, the
+/// oldest gives way. At some 150 bytes each this is under 10 MiB.
+pub const REPLIES_MAX: usize = 64 * 1024;
+
 /// Times that a message for a queue group may be handed on when the chosen core has lost its last
 /// member meanwhile.
 pub const QUEUE_HOPS_MAX: u8 = 4;

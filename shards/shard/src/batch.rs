@@ -36,6 +36,7 @@ impl Shard {
         let mut lines: [(usize, PublishLine<'_>); BATCH] = [(0, PublishLine::default()); BATCH];
         let max_payload = self.wires.get(slot).max_payload;
         let count = self.gather(input, max_payload, &mut lines);
+        let count = self.count_permitted(slot, &lines[..count]);
         if count < 2 {
             return 0;
         }

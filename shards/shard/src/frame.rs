@@ -28,9 +28,9 @@ const GONE: u8 = 5;
 const EVICT: u8 = 6;
 const TRAIN: u8 = 7;
 const INTRODUCTION: u8 = 8;
-const CLAIM: u8 = 9;
-const VERDICT: u8 = 10;
-const PLACES: u8 = 11;
+const SEAT_WISH: u8 = 9;
+const SEAT_ANSWER: u8 = 10;
+const SEATS: u8 = 11;
 
 /// A frame as read from a lane.
 #[derive(Debug)]
@@ -71,21 +71,21 @@ pub(crate) enum Frame<'a> {
     Evict {
         count: u32,
     },
-    /// A connection of the core that says so asks for a place in an account.
-    Claim {
+    /// A connection of the core that says so asks for a seat in an account.
+    SeatWish {
         account: AccountId,
         slot: Slot,
         id: ConnectionId,
     },
     /// It has one, or there is none.
-    Verdict {
+    SeatAnswer {
         account: AccountId,
         slot: Slot,
         id: ConnectionId,
         granted: bool,
     },
-    /// So many places of an account are held by the core that says so, or were and are free again.
-    Places {
+    /// So many seats of an account are held by the core that says so, or were and are free again.
+    Seats {
         account: AccountId,
         held: bool,
         count: u32,
@@ -239,22 +239,22 @@ pub(crate) fn put_evict(out: &mut Vec<u8>, count: u32) {
     close(out, start);
 }
 
-/// Appends a connection's wish for a place in an account.
-pub(crate) fn put_claim(out: &mut Vec<u8>, account: AccountId, slot: Slot, id: ConnectionId) {
-    let start = open(out, CLAIM);
+/// Appends a connection's wish for a seat in an account.
+pub(crate) fn put_seat_wish(out: &mut Vec<u8>, account: AccountId, slot: Slot, id: ConnectionId) {
+    let start = open(out, SEAT_WISH);
     put_member(out, account, slot, id);
     close(out, start);
 }
 
 /// Appends the answer to that.
-pub(crate) fn put_verdict(
+pub(crate) fn put_seat_answer(
     out: &mut Vec<u8>,
     account: AccountId,
     slot: Slot,
     id: ConnectionId,
     granted: bool,
 ) {
-    let start = open(out, VERDICT);
+    let start = open(out, SEAT_ANSWER);
     out.push(u8::from(granted));
     put_member(out, account, slot, id);
     close(out, start);
@@ -266,9 +266,9 @@ fn put_member(out: &mut Vec<u8>, account: AccountId, slot: Slot, id: ConnectionI
     out.extend_from_slice(&id.0.to_le_bytes());
 }
 
-/// Appends that places in an account are held, or free again.
-pub(crate) fn put_places(out: &mut Vec<u8>, account: AccountId, held: bool, count: u32) {
-    let start = open(out, PLACES);
+/// Appends that seats in an account are held, or free again.
+pub(crate) fn put_seats(out: &mut Vec<u8>, account: AccountId, held: bool, count: u32) {
+    let start = open(out, SEATS);
     out.extend_from_slice(&account.0.to_le_bytes());
     out.push(u8::from(held));
     out.extend_from_slice(&count.to_le_bytes());
@@ -364,19 +364,19 @@ pub(crate) fn read(frame: &[u8]) -> Frame<'_> {
             input: rest,
         },
         EVICT => Frame::Evict { count: take_number(&mut rest) },
-        CLAIM => {
+        SEAT_WISH => {
             let (account, slot, id) = take_member(&mut rest);
-            Frame::Claim { account, slot, id }
+            Frame::SeatWish { account, slot, id }
         }
-        VERDICT => {
+        SEAT_ANSWER => {
             let [granted] = take_array(&mut rest);
             let (account, slot, id) = take_member(&mut rest);
-            Frame::Verdict { account, slot, id, granted: granted == 1 }
+            Frame::SeatAnswer { account, slot, id, granted: granted == 1 }
         }
-        PLACES => {
+        SEATS => {
             let account = take_account(&mut rest);
             let [held] = take_array(&mut rest);
-            Frame::Places { account, held: held == 1, count: take_number(&mut rest) }
+            Frame::Seats { account, held: held == 1, count: take_number(&mut rest) }
         }
         INTRODUCTION => {
             let round_trip = Duration::from_nanos(u64::from_le_bytes(take_array(&mut rest)));
@@ -505,21 +505,21 @@ mod tests {
         assert!(matches!(read(&out), Frame::Evict { count: 4 }));
         out.clear();
         let (account, slot, connection) = (AccountId(3), Slot(9), ConnectionId(77));
-        put_claim(&mut out, account, slot, connection);
-        let Frame::Claim { account: AccountId(3), slot: Slot(9), id } = read(&out) else {
+        put_seat_wish(&mut out, account, slot, connection);
+        let Frame::SeatWish { account: AccountId(3), slot: Slot(9), id } = read(&out) else {
             panic!()
         };
         assert_eq!(id, connection);
         out.clear();
-        put_verdict(&mut out, account, slot, connection, true);
-        let Frame::Verdict { account: AccountId(3), slot: Slot(9), id, granted: true } = read(&out)
+        put_seat_answer(&mut out, account, slot, connection, true);
+        let Frame::SeatAnswer { account: AccountId(3), slot: Slot(9), id, granted: true } = read(&out)
         else {
             panic!()
         };
         assert_eq!(id, connection);
         out.clear();
-        put_places(&mut out, account, false, 2);
-        assert!(matches!(read(&out), Frame::Places { held: false, count: 2, .. }));
+        put_seats(&mut out, account, false, 2);
+        assert!(matches!(read(&out), Frame::Seats { held: false, count: 2, .. }));
         out.clear();
         put_introduction(&mut out, "{}", Duration::from_nanos(7));
         let Frame::Introduction { info: b"{}", round_trip } = read(&out) else { panic!() };

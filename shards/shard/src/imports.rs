@@ -87,6 +87,7 @@ impl Shard {
         {
             return false;
         }
+        let queue = if connection.guarded { self.spaces.describe(id).1.to_vec() } else { Vec::new() };
         let mut subject = std::mem::take(&mut self.scratch.arriving);
         let shared = &self.config.accounts.get(importer).stream_imports[import as usize];
         if self.scratch.target.is_empty() {
@@ -97,6 +98,10 @@ impl Shard {
             subject.extend_from_slice(message.subject);
         }
         let arriving = Message { subject: &subject, ..*message };
+        if !self.wires.get(slot).admits(&subject, &queue) {
+            self.scratch.arriving = subject;
+            return false;
+        }
         self.spaces.subscriptions.get_mut(id).delivered += 1;
         let delivered =
             self.wires.deliver(slot, &arriving, sid, &self.spaces.subscriptions.sids);

@@ -104,8 +104,8 @@ impl Shard {
             }
         };
         text("host", &connection.peer.host);
+        text("user", connection.user());
         if let Some(identity) = &connection.identity {
-            text("user", &identity.user);
             text("name", &identity.name);
             text("lang", &identity.lang);
             text("ver", &identity.version);

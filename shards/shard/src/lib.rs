@@ -13,6 +13,7 @@
 //! its lanes hold before what its sockets hold. Whoever hears of the PONG and then publishes so
 //! finds the interest in place. `docs/decisions/flush-barrier.md` has the argument.
 
+mod admit;
 mod batch;
 mod effects;
 mod entrance;
@@ -29,6 +30,7 @@ mod publish;
 mod receive;
 mod relay;
 mod responses;
+mod rights;
 mod services;
 mod shadows;
 mod shard;
@@ -39,12 +41,14 @@ mod trace;
 mod train;
 mod wires;
 
+pub use accounts::{Auth, Outcome, Password, Proof, Secret, Signature};
+pub use admit::Claim;
 pub use effects::{Effects, Level, LogLine, Socket};
 pub use inspect::{
     AccountCensus, Answer, Census, ConnectionFilter, ConnectionView, Happening, Question, Sighting,
     SlotSet, SortKey, SubscriptionFilter, SubscriptionView, Ticket,
 };
 pub use services::{Owner, Request};
-pub use session::{Auth, Config, Cookies, Door, Peer, Reason, Secured, Stage, Statistics};
+pub use session::{Config, Cookies, Door, NonceKey, Peer, Reason, Secured, Stage, Statistics};
 pub use session::{certificate, entrance as way_in};
 pub use shard::Shard;

@@ -2,25 +2,25 @@
 //! publishes is mapped, and whether there is room for it.
 //!
 //! How many connections an account has is known to one core, the first, and only for accounts that
-//! have a limit of them. A connection of such an account asks there for a place and waits for the
-//! answer before anything else of it is read; when it ends it gives the place back.
+//! have a limit of them. A connection of such an account asks there for a *seat* and waits for the
+//! answer before anything else of it is read; when it ends it gives the seat back.
 
 use base::{AccountId, ConnectionId, CoreId, Slot};
 use session::Reason;
 
 use crate::frame;
-use crate::shard::{PAUSED_BY_CLAIM, Shard};
+use crate::shard::{PAUSED_BY_SEAT, Shard};
 
 /// The core that counts.
 const COUNTER: CoreId = CoreId(0);
 
 /// What comes of a connection's wish to belong to an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Claim {
+pub(crate) enum Seat {
     Granted,
     Refused,
     /// The core that counts is being asked.
-    Waits,
+    Awaited,
 }
 
 impl Shard {
@@ -37,31 +37,31 @@ impl Shard {
         connection.max_subscriptions = server.into_iter().chain(own).min();
     }
 
-    /// Takes a place among the connections of the account that a connection belongs to.
-    pub(crate) fn claim(&mut self, slot: Slot) -> Claim {
+    /// Takes a seat in the account that a connection belongs to.
+    pub(crate) fn take_seat(&mut self, slot: Slot) -> Seat {
         let connection = self.wires.get(slot);
         let (account, id) = (connection.account, connection.id);
         if self.config.accounts.get(account).limits.connections.is_none() {
-            return Claim::Granted;
+            return Seat::Granted;
         }
         if self.core == COUNTER {
-            let granted = self.take_place(account);
+            let granted = self.count_in(account);
             self.wires.get_mut(slot).counted = granted.then_some(account);
-            return if granted { Claim::Granted } else { Claim::Refused };
+            return if granted { Seat::Granted } else { Seat::Refused };
         }
-        self.outboxes.append(COUNTER, |out| frame::put_claim(out, account, slot, id));
-        self.pause(slot, PAUSED_BY_CLAIM);
-        Claim::Waits
+        self.outboxes.append(COUNTER, |out| frame::put_seat_wish(out, account, slot, id));
+        self.pause(slot, PAUSED_BY_SEAT);
+        Seat::Awaited
     }
 
-    /// Another core asks for a place for one of its connections.
-    pub(crate) fn on_claim(&mut self, core: CoreId, account: AccountId, slot: Slot, id: ConnectionId) {
-        let granted = self.take_place(account);
-        self.outboxes.append(core, |out| frame::put_verdict(out, account, slot, id, granted));
+    /// Another core asks for a seat for one of its connections.
+    pub(crate) fn on_seat_wish(&mut self, core: CoreId, account: AccountId, slot: Slot, id: ConnectionId) {
+        let granted = self.count_in(account);
+        self.outboxes.append(core, |out| frame::put_seat_answer(out, account, slot, id, granted));
     }
 
     /// The core that counts has answered.
-    pub(crate) fn on_verdict(
+    pub(crate) fn on_seat_answer(
         &mut self,
         account: AccountId,
         slot: Slot,
@@ -70,70 +70,74 @@ impl Shard {
     ) {
         let found = self.wires.connections.places_from(slot.0).next();
         let waits = found.is_some_and(|(place, found)| {
-            place == slot.0 && found.id == id && found.is_open() && found.account == account
+            let asks = found.is_open() && found.seeks.is_some() && found.account == account;
+            place == slot.0 && found.id == id && asks
         });
+        // One that has asked again meanwhile is answered again.
         if !waits {
             if granted {
-                self.give_place(account);
+                self.give_seat_back(account);
             }
             return;
         }
-        self.resume(slot, PAUSED_BY_CLAIM);
+        self.resume(slot, PAUSED_BY_SEAT);
         if granted {
-            self.wires.get_mut(slot).counted = Some(account);
-            self.welcome(slot);
+            let connection = self.wires.get_mut(slot);
+            connection.counted = Some(account);
+            let occasion = connection.seeks.take().expect("who asked for a seat is about to come in");
+            self.come_in(slot, occasion);
         } else {
-            self.refuse_place(slot);
+            self.refuse_seat(slot);
         }
     }
 
     /// A connection has ended, or belongs to another account from now on.
     pub(crate) fn leave_account(&mut self, slot: Slot) {
         if let Some(account) = self.wires.get_mut(slot).counted.take() {
-            self.give_place(account);
+            self.give_seat_back(account);
         }
     }
 
-    pub(crate) fn refuse_place(&mut self, slot: Slot) {
+    pub(crate) fn refuse_seat(&mut self, slot: Slot) {
         const TEXT: &str = "maximum account active connections exceeded";
         self.log_for(crate::Level::Error, slot, TEXT);
         self.wires.write_error(slot, TEXT);
         self.wires.end(slot, Reason::MaxAccountConnectionsExceeded);
     }
 
-    fn take_place(&mut self, account: AccountId) -> bool {
+    fn count_in(&mut self, account: AccountId) -> bool {
         let limit = self.config.accounts.accounts.get(account.index());
         let limit = limit.and_then(|account| account.limits.connections).unwrap_or(u64::MAX);
-        let taken = self.taken_places(account);
+        let taken = self.seats_taken(account);
         let granted = u64::from(*taken) < limit;
         *taken += u32::from(granted);
         granted
     }
 
-    fn give_place(&mut self, account: AccountId) {
+    fn give_seat_back(&mut self, account: AccountId) {
         if self.core == COUNTER {
-            self.on_place_given(account, 1);
+            self.on_seats_free(account, 1);
         } else {
-            self.outboxes.append(COUNTER, |out| frame::put_places(out, account, false, 1));
+            self.outboxes.append(COUNTER, |out| frame::put_seats(out, account, false, 1));
         }
     }
 
-    /// So many places of an account are free again.
-    pub(crate) fn on_place_given(&mut self, account: AccountId, count: u32) {
-        let taken = self.taken_places(account);
-        assert!(*taken >= count, "no more places are given back than were taken");
+    /// So many seats of an account are free again.
+    pub(crate) fn on_seats_free(&mut self, account: AccountId, count: u32) {
+        let taken = self.seats_taken(account);
+        assert!(*taken >= count, "no more seats are given back than were taken");
         *taken -= count;
     }
 
     /// So many connections of an account have been there since before it had a limit.
-    pub(crate) fn on_places_held(&mut self, account: AccountId, count: u32) {
-        *self.taken_places(account) += count;
+    pub(crate) fn on_seats_held(&mut self, account: AccountId, count: u32) {
+        *self.seats_taken(account) += count;
     }
 
-    fn taken_places(&mut self, account: AccountId) -> &mut u32 {
-        let places = &mut self.places;
-        places.resize(places.len().max(account.index() + 1), 0);
-        &mut places[account.index()]
+    fn seats_taken(&mut self, account: AccountId) -> &mut u32 {
+        let seats = &mut self.seats;
+        seats.resize(seats.len().max(account.index() + 1), 0);
+        &mut seats[account.index()]
     }
 
     /// Counts the connections of an account that has a limit from now on.
@@ -148,9 +152,9 @@ impl Shard {
             }
         }
         if self.core == COUNTER {
-            self.on_places_held(account, count);
+            self.on_seats_held(account, count);
         } else if count > 0 {
-            self.outboxes.append(COUNTER, |out| frame::put_places(out, account, true, count));
+            self.outboxes.append(COUNTER, |out| frame::put_seats(out, account, true, count));
         }
     }
 }

@@ -67,12 +67,12 @@ impl Shard {
                 self.scratch.tails = tails;
             }
             Frame::Evict { count } => self.evict(count),
-            Frame::Claim { account, slot, id } => self.on_claim(from, account, slot, id),
-            Frame::Verdict { account, slot, id, granted } => {
-                self.on_verdict(account, slot, id, granted);
+            Frame::SeatWish { account, slot, id } => self.on_seat_wish(from, account, slot, id),
+            Frame::SeatAnswer { account, slot, id, granted } => {
+                self.on_seat_answer(account, slot, id, granted);
             }
-            Frame::Places { account, held: true, count } => self.on_places_held(account, count),
-            Frame::Places { account, held: false, count } => self.on_place_given(account, count),
+            Frame::Seats { account, held: true, count } => self.on_seats_held(account, count),
+            Frame::Seats { account, held: false, count } => self.on_seats_free(account, count),
             Frame::Introduction { info, round_trip } => {
                 let info = String::from_utf8_lossy(info).into_owned();
                 self.scratch.introduced = Introduced { info, round_trip };

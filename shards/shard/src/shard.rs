@@ -1,5 +1,9 @@
 //! The shard and its entry points.
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use accounts::Rules;
 use base::{AccountId, ConnectionId, CoreId, Moment, Random, Slab, Slot, Time, Wall};
 use jetstream::JetStream;
 use session::{Alarm, Config, Connection, Door, InfoLine, Peer, Reason, Stage, Statistics};
@@ -29,7 +33,10 @@ pub(crate) const PAUSED_BY_STALL: u8 = 2;
 /// Reading is paused at a PING until the lanes have taken what came before it.
 pub(crate) const PAUSED_BY_BARRIER: u8 = 4;
 /// Reading is paused until it is known whether there is room in the account.
-pub(crate) const PAUSED_BY_CLAIM: u8 = 8;
+pub(crate) const PAUSED_BY_SEAT: u8 = 16;
+
+/// Reading is paused until it is proven who this is.
+pub(crate) const PAUSED_BY_PROOF: u8 = 8;
 
 /// What one core owns.
 #[derive(Debug)]
@@ -48,7 +55,7 @@ pub struct Shard {
     /// What their reply subjects begin with, by account.
     pub(crate) response_prefixes: Vec<Option<Prefix>>,
     /// Connections of accounts that have a limit of them, on the core that counts.
-    pub(crate) places: Vec<u32>,
+    pub(crate) seats: Vec<u32>,
     pub(crate) wires: Wires,
     pub(crate) outboxes: Outboxes,
     pub(crate) timers: Timers,
@@ -59,6 +66,17 @@ pub struct Shard {
     pub(crate) lane_paused: Vec<(Slot, ConnectionId)>,
     /// Connections whose PING waits until the lanes have taken what came before it.
     pub(crate) at_barrier: Vec<(Slot, ConnectionId)>,
+    /// The rules of configured users who are here, by their names.
+    pub(crate) rules: HashMap<String, Rc<Rules>>,
+    /// Counts what was to be proven.
+    pub(crate) claims: u64,
+    /// May connections still be asked again, after a reload, who they are?
+    pub(crate) rechecking: bool,
+    /// Reloads that are not over until they all have been.
+    pub(crate) reconfigurations: u32,
+    /// How far the lanes must have come as well: what was published under old rights is on its way
+    /// ahead of whoever hears that the reload is over.
+    pub(crate) reconfigured_at: Option<Box<[u64]>>,
     pub(crate) jetstream: Option<Box<JetStream>>,
     /// The accounts of services by their owner and number.
     pub(crate) service_accounts: [Vec<AccountId>; 2],
@@ -89,7 +107,7 @@ impl Shard {
             shadows: Shadows::new(seed),
             responses: Responses::new(seed),
             response_prefixes: Vec::new(),
-            places: Vec::new(),
+            seats: Vec::new(),
             wires: Wires::default(),
             outboxes: Outboxes::new(core, cores),
             timers: Timers::default(),
@@ -98,6 +116,11 @@ impl Shard {
             reaping: Vec::new(),
             lane_paused: Vec::new(),
             at_barrier: Vec::new(),
+            rules: HashMap::new(),
+            claims: 0,
+            rechecking: false,
+            reconfigurations: 0,
+            reconfigured_at: None,
             jetstream: None,
             service_accounts: [Vec::new(), Vec::new()],
             lame_duck: None,
@@ -124,6 +147,7 @@ impl Shard {
     /// A turn begins at `now`.
     pub const fn begin_turn(&mut self, now: Moment) {
         self.now = now.time;
+        self.wires.now = now.time;
         self.wall = now.wall;
     }
 
@@ -152,6 +176,7 @@ impl Shard {
         }
         self.wires.pressed = false;
         self.answer_a_page();
+        self.note_rechecked();
         let asked = !self.inquiries.is_empty();
         self.effects.more = !self.reaping.is_empty() || self.has_services_input() || asked;
         effects.clear();
@@ -496,7 +521,10 @@ impl Shard {
 
     /// Puts another configuration in force. Connections learn of a new `max_payload`; those that
     /// would not be let in any more are cut off, and so are the newest above a lower limit.
+    /// [`Effects::reconfigured`] says when all of that is done.
     pub fn reconfigure(&mut self, config: Config) {
+        self.reconfigurations += 1;
+        self.rules.clear();
         let old = std::mem::replace(&mut self.config, config);
         self.info = InfoLine::new(&self.config);
         self.wires.configure(&self.config);
@@ -514,6 +542,7 @@ impl Shard {
         }
         self.settle();
         self.evict_excess();
+        self.reconfigured_at = Some(self.outboxes.positions());
     }
 
     /// Ends every connection because the server stops.

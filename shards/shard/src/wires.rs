@@ -23,6 +23,8 @@ pub(crate) struct Wires {
     pub(crate) pressed: bool,
     /// Has a message been written to a connection that is behind?
     pub(crate) stalled: bool,
+    /// When this turn began.
+    pub(crate) now: base::Time,
     max_pending: usize,
     /// Unsent bytes at which a connection is written to before the turn ends.
     pub(crate) pressure_at: usize,
@@ -68,6 +70,9 @@ impl Wires {
         if !connection.outbound.listed {
             connection.outbound.listed = true;
             self.dirty.push(slot);
+        }
+        if connection.guarded {
+            connection.note_request(message.reply, self.now);
         }
         if connection.outbound.pending() > self.pressure_at {
             self.on_pressure(slot);
