@@ -100,13 +100,13 @@ fn read_account(reader: &mut Reader, name: &str, block: &Map) -> (Account, Offer
             "nkey" => read_nkey(node).map(|key| account.nkey = Some(key)),
             "imports" => exchange::read_imports(reader, node, &mut offers),
             "exports" => exchange::read_exports(reader, node, &mut offers),
-            "jetstream" => jetstream::read_account(reader, node)
-                .map(|limits| account.jetstream = limits),
+            "jetstream" => {
+                jetstream::read_account(reader, node).map(|limits| account.jetstream = limits)
+            }
             "users" => auth::read_users(reader, node).map(|read| users = Some((read, node))),
             "default_permissions" => auth::read_permissions(reader, node)
                 .map(|read| account.default_permissions = Some(read)),
-            "mappings" | "maps" => mappings::read(reader, node)
-                .map(|read| account.mappings = read),
+            "mappings" | "maps" => mappings::read(reader, node).map(|read| account.mappings = read),
             "limits" => read_limits(reader, node).map(|limits| account.limits = limits),
             "msg_trace" | "trace_dest" => {
                 read_trace(reader, key, node).map(|trace| account.trace = trace)
@@ -186,11 +186,7 @@ fn read_limits(reader: &mut Reader, node: &Node) -> Result<Limits, String> {
 }
 
 /// Where traces go, and how many of 100 are taken.
-fn read_trace(
-    reader: &mut Reader,
-    key: &str,
-    node: &Node,
-) -> Result<Option<(String, u8)>, String> {
+fn read_trace(reader: &mut Reader, key: &str, node: &Node) -> Result<Option<(String, u8)>, String> {
     let block = match &node.value {
         Value::String(_) => return Ok(Some((read_trace_destination(key, node)?, 100))),
         Value::Map(block) => block,

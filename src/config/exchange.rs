@@ -48,10 +48,7 @@ impl Offers {
 }
 
 /// Connects accounts by what they offer and want. Returns what is wrong with it.
-pub(super) fn connect(
-    directory: &mut Directory,
-    all: Vec<(AccountId, Offers)>,
-) -> Vec<String> {
+pub(super) fn connect(directory: &mut Directory, all: Vec<(AccountId, Offers)>) -> Vec<String> {
     let mut complaints = Vec::new();
     let (mut exports, mut imports) = (Vec::new(), Vec::new());
     for (id, offers) in all {
@@ -251,8 +248,8 @@ fn read_threshold(node: &Node) -> Result<Duration, String> {
     const REASON: &str = "Expected response threshold to be a parseable time duration, got";
     let written =
         text(node).map_err(|_| at(node, &format!("{REASON} {}", node.value.type_name())))?;
-    let nanoseconds = parse_duration(&written)
-        .map_err(|_| at(node, &format!("{REASON} {}", quote(&written))))?;
+    let nanoseconds =
+        parse_duration(&written).map_err(|_| at(node, &format!("{REASON} {}", quote(&written))))?;
     let nanoseconds = if nanoseconds == 0 { 0 } else { nanoseconds.max(1) };
     Ok(Duration::from_nanos(nanoseconds as u64))
 }
@@ -397,4 +394,3 @@ fn read_import_source(
     }
     Ok((account, subject))
 }
-

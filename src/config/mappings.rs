@@ -59,7 +59,8 @@ fn read_one(reader: &mut Reader, subject: &str, node: &Node) -> Result<Option<Ma
         return Ok(None);
     }
     let mapping = Mapping::new(subject, targets);
-    let complain = |fault| at(node, &format!("Error adding mapping for {} : {fault}", quote(subject)));
+    let complain =
+        |fault| at(node, &format!("Error adding mapping for {} : {fault}", quote(subject)));
     mapping.map(Some).map_err(complain)
 }
 
@@ -107,4 +108,3 @@ fn read_weight(node: &Node) -> Result<u8, String> {
     }
     Ok(weight as u8)
 }
-

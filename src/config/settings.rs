@@ -200,6 +200,12 @@ impl Settings {
         })
     }
 
+    /// Is a system account named, and no block about who may connect?
+    pub(super) fn names_only_system(&self) -> bool {
+        let named = self.has_named_system || text(self.system_account.clone()).is_some();
+        named && self.username.is_none()
+    }
+
     /// The accounts, with the system account in its place.
     fn directory(&self) -> Result<Directory, String> {
         let mut directory = self.accounts.clone().unwrap_or_default();

@@ -137,9 +137,7 @@ impl Directory {
             return Err(ExchangeFault::InvalidSubject);
         }
         let service = export.is_service();
-        let same = |old: &&mut Export| {
-            old.subject == export.subject && old.is_service() == service
-        };
+        let same = |old: &&mut Export| old.subject == export.subject && old.is_service() == service;
         match account.exports.iter_mut().find(same) {
             Some(old) => *old = export.clone(),
             None => account.exports.push(export.clone()),
@@ -269,9 +267,8 @@ impl Directory {
             return Err(ExchangeFault::SearchDepth);
         }
         let account = self.get(at);
-        let contains = |export: &Export| {
-            grammar::is_subset(name.as_bytes(), export.subject.as_bytes())
-        };
+        let contains =
+            |export: &Export| grammar::is_subset(name.as_bytes(), export.subject.as_bytes());
         if !account.exports.iter().any(|export| export.is_stream() && contains(export)) {
             return Ok(());
         }

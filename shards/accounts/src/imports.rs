@@ -131,13 +131,8 @@ impl ServiceImport {
     /// If `subject` cannot be made from `to`.
     pub fn new(account: AccountId, subject: &str, to: &str) -> Result<Self, ExchangeFault> {
         let to = if to.is_empty() { subject } else { to };
-        let mut import = Self {
-            account,
-            subject: subject.into(),
-            to: to.into(),
-            share: false,
-            transform: None,
-        };
+        let mut import =
+            Self { account, subject: subject.into(), to: to.into(), share: false, transform: None };
         if grammar::has_wildcard(subject.as_bytes()) && to != subject {
             import.subject = transform::untokenized(subject).0;
             let tokenized = transform::tokenized(to);

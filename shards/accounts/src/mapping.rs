@@ -123,11 +123,7 @@ impl Mapping {
 }
 
 /// Adds what is left of 100, and turns weights into bounds.
-fn complete(
-    source: &str,
-    set: &mut Vec<Destination>,
-    loses: bool,
-) -> Result<(), MappingFault> {
+fn complete(source: &str, set: &mut Vec<Destination>, loses: bool) -> Result<(), MappingFault> {
     let total: u8 = set.iter().map(|one| one.below).sum();
     if total != 100 && !loses {
         let transform = Transform::new(source, &transform::tokenized(source));

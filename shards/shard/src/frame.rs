@@ -512,7 +512,8 @@ mod tests {
         assert_eq!(id, connection);
         out.clear();
         put_seat_answer(&mut out, account, slot, connection, true);
-        let Frame::SeatAnswer { account: AccountId(3), slot: Slot(9), id, granted: true } = read(&out)
+        let Frame::SeatAnswer { account: AccountId(3), slot: Slot(9), id, granted: true } =
+            read(&out)
         else {
             panic!()
         };

@@ -83,11 +83,14 @@ impl Shard {
         let subscription = self.spaces.subscriptions.get(id);
         let (slot, sid) = (subscription.connection(), subscription.sid);
         let connection = self.wires.get(slot);
-        if !connection.is_open() || !Origin::reaches(origin, slot) || self.wires.must_drop(connection)
+        if !connection.is_open()
+            || !Origin::reaches(origin, slot)
+            || self.wires.must_drop(connection)
         {
             return false;
         }
-        let queue = if connection.guarded { self.spaces.describe(id).1.to_vec() } else { Vec::new() };
+        let queue =
+            if connection.guarded { self.spaces.describe(id).1.to_vec() } else { Vec::new() };
         let mut subject = std::mem::take(&mut self.scratch.arriving);
         let shared = &self.config.accounts.get(importer).stream_imports[import as usize];
         if self.scratch.target.is_empty() {
@@ -103,8 +106,7 @@ impl Shard {
             return false;
         }
         self.spaces.subscriptions.get_mut(id).delivered += 1;
-        let delivered =
-            self.wires.deliver(slot, &arriving, sid, &self.spaces.subscriptions.sids);
+        let delivered = self.wires.deliver(slot, &arriving, sid, &self.spaces.subscriptions.sids);
         self.scratch.arriving = subject;
         delivered
     }
@@ -146,13 +148,8 @@ impl Shard {
             None => b"",
         };
         let sizes_bytes = header.1;
-        let request = Message {
-            subject: &subject,
-            reply,
-            header: header.0,
-            tail: &request,
-            sizes_bytes,
-        };
+        let request =
+            Message { subject: &subject, reply, header: header.0, tail: &request, sizes_bytes };
         let before = std::mem::replace(&mut self.scratch.chain.asker, Some(asker));
         let delivered = self.pass_on((exporter, export, share), &request, origin);
         self.scratch.chain.asker = before;
@@ -301,7 +298,12 @@ impl Shard {
     }
 
     /// A response goes back to the account that asked. True if anyone there gets it.
-    fn respond(&mut self, account: AccountId, message: &Message<'_>, origin: Option<Origin>) -> bool {
+    fn respond(
+        &mut self,
+        account: AccountId,
+        message: &Message<'_>,
+        origin: Option<Origin>,
+    ) -> bool {
         let Some(id) = self.responses.find(account, message.subject) else { return false };
         let response = self.responses.get(id);
         let (export, share, kind) = (response.export, response.share, response.kind);
@@ -423,9 +425,10 @@ impl Shard {
             }
         }
         let accounts = self.config.accounts.accounts.iter();
-        let changed = (0..).map(AccountId).zip(accounts).filter(|(id, account)| {
-            old(*id).stream_imports != account.stream_imports
-        });
+        let changed = (0..)
+            .map(AccountId)
+            .zip(accounts)
+            .filter(|(id, account)| old(*id).stream_imports != account.stream_imports);
         let changed: Vec<AccountId> = changed.map(|(id, _)| id).collect();
         if !changed.is_empty() {
             self.recast_shadows(|account| changed.contains(&account));
@@ -503,7 +506,12 @@ mod tests {
     fn requests_tell_who_asks() {
         let rows = [
             ("2", 0, "hi", "35 37\r\nNATS/1.0\r\nNats-Request-Info: {}\r\n\r\n"),
-            ("12 14", 12, "NATS/1.0\r\n\r\nhi", "35 37\r\nNATS/1.0\r\nNats-Request-Info: {}\r\n\r\n"),
+            (
+                "12 14",
+                12,
+                "NATS/1.0\r\n\r\nhi",
+                "35 37\r\nNATS/1.0\r\nNats-Request-Info: {}\r\n\r\n",
+            ),
             (
                 "18 20",
                 18,

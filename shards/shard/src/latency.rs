@@ -215,7 +215,13 @@ impl Shard {
     }
 
     /// Publishes what a request across accounts took.
-    pub(crate) fn report(&mut self, exporter: AccountId, sampled: &Sampled, asked: Time, outcome: &Outcome<'_>) {
+    pub(crate) fn report(
+        &mut self,
+        exporter: AccountId,
+        sampled: &Sampled,
+        asked: Time,
+        outcome: &Outcome<'_>,
+    ) {
         let requestor = self.requestor_of(sampled);
         let trip = requestor.round_trip;
         let passed = self.now.since(asked);
@@ -239,7 +245,8 @@ impl Shard {
         }
         if !sampled.header.is_empty() {
             let fields = sampled.header.iter();
-            let fields = fields.map(|(name, value)| format!("{}:[{}]", quoted(name), quoted(value)));
+            let fields =
+                fields.map(|(name, value)| format!("{}:[{}]", quoted(name), quoted(value)));
             let _ = write!(text, "\"header\":{{{}}},", fields.collect::<Vec<_>>().join(","));
         }
         let _ = write!(
@@ -357,7 +364,10 @@ mod tests {
     fn headers_that_ask_to_be_measured() {
         let rows: [(&str, Option<&[&str]>); 14] = [
             ("A: b", None),
-            ("Uber-Trace-Id: 1:2:3:1\r\nUberctx-X: y\r\nZ: z", Some(&["Uber-Trace-Id", "Uberctx-X"])),
+            (
+                "Uber-Trace-Id: 1:2:3:1\r\nUberctx-X: y\r\nZ: z",
+                Some(&["Uber-Trace-Id", "Uberctx-X"]),
+            ),
             ("uber-trace-id: 1:2:3:0", None),
             ("Uber-Trace-Id: 1:2:1", None),
             ("X-B3-Sampled: 1", Some(&["X-B3-Sampled"])),

@@ -55,7 +55,13 @@ impl Shard {
     }
 
     /// Another core asks for a seat for one of its connections.
-    pub(crate) fn on_seat_wish(&mut self, core: CoreId, account: AccountId, slot: Slot, id: ConnectionId) {
+    pub(crate) fn on_seat_wish(
+        &mut self,
+        core: CoreId,
+        account: AccountId,
+        slot: Slot,
+        id: ConnectionId,
+    ) {
         let granted = self.count_in(account);
         self.outboxes.append(core, |out| frame::put_seat_answer(out, account, slot, id, granted));
     }
@@ -84,7 +90,8 @@ impl Shard {
         if granted {
             let connection = self.wires.get_mut(slot);
             connection.counted = Some(account);
-            let occasion = connection.seeks.take().expect("who asked for a seat is about to come in");
+            let occasion =
+                connection.seeks.take().expect("who asked for a seat is about to come in");
             self.come_in(slot, occasion);
         } else {
             self.refuse_seat(slot);

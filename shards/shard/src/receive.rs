@@ -7,7 +7,9 @@ use session::handshake;
 use wire::{Fault, Operation, PublishLine, Step, step};
 
 use crate::effects::Level;
-use crate::shard::{PAUSED_BY_BARRIER, PAUSED_BY_LANES, PAUSED_BY_PROOF, PAUSED_BY_SEAT, PAUSED_BY_STALL, Shard};
+use crate::shard::{
+    PAUSED_BY_BARRIER, PAUSED_BY_LANES, PAUSED_BY_PROOF, PAUSED_BY_SEAT, PAUSED_BY_STALL, Shard,
+};
 
 /// What is left of some input after its whole operations.
 enum Rest {
