@@ -23,6 +23,7 @@ use crate::auth::{self, Pool};
 use crate::config::{Options, Port, Profile, reload};
 use crate::jetstream;
 use crate::log::{self, Logger};
+use crate::monitor::{self, Notice, Notices, Reach, Settled};
 use crate::process::{self, PortsFile};
 use crate::reactor::lanes::{End, Lanes, Waker};
 use crate::reactor::{self, Command, Parts, Report, ring};
@@ -77,7 +78,10 @@ struct Server {
     cores: Vec<Core>,
     reports: mpsc::Receiver<Report>,
     address: SocketAddr,
+    /// Where monitoring listens, if it does.
+    monitor: Option<SocketAddr>,
     ports_file: Option<PortsFile>,
+    notices: Notices,
     lame_duck: bool,
     /// Cores that have yet to say that the last configuration holds for everyone.
     reloading: usize,
@@ -86,8 +90,7 @@ struct Server {
 }
 
 struct Core {
-    commands: mpsc::Sender<Command>,
-    waker: Waker,
+    reach: Reach,
     thread: glommio::ExecutorJoinHandle<()>,
 }
 
@@ -110,7 +113,13 @@ impl Server {
         let listener = listen(&options)?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         config.port = advertised(&options).1.unwrap_or(address.port());
+        let watched = monitor::listen(&options)?;
+        let monitor = watched.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(address) = monitor {
+            logger.info(monitor::announcement(&options, address));
+        }
         let (reports_in, reports) = mpsc::channel();
+        let (notices, inbox) = monitor::notices();
         watch_signals(reports_in.clone())?;
         let mut server = Self {
             options,
@@ -119,7 +128,9 @@ impl Server {
             cores: Vec::new(),
             reports,
             address,
+            monitor,
             ports_file: None,
+            notices,
             lame_duck: false,
             reloading: 0,
             reload_again: false,
@@ -129,7 +140,16 @@ impl Server {
             Some(options) => Some(jetstream::prepare(options, &server.config, seed, logger)?),
             None => None,
         };
-        server.start_cores(count, &cpus, (listener, seed), &reports_in, &mut jetstream)?;
+        let started = (Instant::now(), monitor::wall());
+        let parts = (listener, seed, started.0);
+        server.start_cores(count, &cpus, parts, &reports_in, &mut jetstream)?;
+        monitor::start(monitor::Parts {
+            inbox,
+            cores: server.cores.iter().map(|core| core.reach.clone()).collect(),
+            settled: server.settled(),
+            started,
+            listener: watched,
+        })?;
         server.announce()?;
         Ok(server)
     }
@@ -138,11 +158,10 @@ impl Server {
         &mut self,
         count: usize,
         cpus: &[usize],
-        (listener, seed): (TcpListener, u64),
+        (listener, seed, started): (TcpListener, u64, Instant),
         reports: &mpsc::Sender<Report>,
         jetstream: &mut Option<jetstream::Parts>,
     ) -> Result<(), String> {
-        let started = Instant::now();
         let pool = Pool::start(count)?;
         let mut listener = Some(listener);
         for (number, lanes) in (0_u8..).zip(mesh(count)?) {
@@ -162,6 +181,7 @@ impl Server {
                 provers,
                 commands: commands_out,
                 reports: reports.clone(),
+                notices: self.notices.clone(),
                 logger: self.logger.clone(),
                 started,
             };
@@ -171,7 +191,7 @@ impl Server {
                 .io_memory(IO_MEMORY_BYTES)
                 .spawn(move || async move { reactor::run(parts) })
                 .map_err(|error| format!("cannot start core {number}: {error}"))?;
-            self.cores.push(Core { commands, waker, thread });
+            self.cores.push(Core { reach: Reach { commands, waker }, thread });
         }
         for _ in 0..count {
             match self.reports.recv() {
@@ -191,7 +211,7 @@ impl Server {
         let port = self.address.port();
         self.logger.info(format_args!("Listening for client connections on {shown}:{port}"));
         if let Some(directory) = &self.options.ports_file_dir {
-            self.ports_file = Some(PortsFile::write(directory, self.address)?);
+            self.ports_file = Some(PortsFile::write(directory, self.address, self.monitor)?);
         }
         self.logger.info("Server is ready");
         Ok(())
@@ -211,7 +231,7 @@ impl Server {
                     return ExitCode::FAILURE;
                 }
                 Ok(Report::Reconfigured(count)) => self.note_reconfigured(count),
-                Ok(Report::Ready | Report::Stopped | Report::Requests(..)) => {}
+                Ok(Report::Ready | Report::Stopped) => {}
                 Err(mpsc::RecvError) => unreachable!("the signal thread holds the other end"),
             }
         }
@@ -280,6 +300,17 @@ impl Server {
         self.tell(|| Command::Reconfigure(Box::new(config.clone())));
         self.config = config;
         self.reloading = self.cores.len();
+        self.notices.send(Notice::Settled(Box::new(self.settled())));
+    }
+
+    /// What is in force from now on.
+    fn settled(&self) -> Settled {
+        Settled {
+            options: self.options.clone(),
+            config: self.config.clone(),
+            directory: Directory::default(),
+            loaded: monitor::wall(),
+        }
     }
 
     /// Applies what is not the cores' business, and logs the change.
@@ -312,7 +343,7 @@ impl Server {
             self.logger.error(problem);
         }
         if let Some(directory) = &self.options.ports_file_dir {
-            match PortsFile::write(directory, self.address) {
+            match PortsFile::write(directory, self.address, self.monitor) {
                 Ok(file) => self.ports_file = Some(file),
                 Err(problem) => self.logger.error(problem),
             }
@@ -322,8 +353,7 @@ impl Server {
     fn tell(&self, command: impl Fn() -> Command) {
         for core in &self.cores {
             // A core that has ended needs no telling.
-            let _ = core.commands.send(command());
-            core.waker.ring();
+            core.reach.tell(command());
         }
     }
 

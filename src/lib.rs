@@ -10,6 +10,8 @@ pub mod config;
 pub mod doctor;
 mod jetstream;
 pub mod log;
+pub mod memory;
+pub mod monitor;
 pub mod notation;
 pub mod process;
 pub mod reactor;

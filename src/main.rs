@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use pinion::cli::{self, Launch};
-use pinion::{bench, boot, doctor};
+use pinion::{bench, boot, doctor, memory};
+
+#[global_allocator]
+static MEMORY: memory::HugePages = memory::HugePages;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1).peekable();

@@ -33,16 +33,26 @@ pub struct PortsFile {
 }
 
 impl PortsFile {
-    /// Writes `<name of argv[0]>_<pid>.ports` in `directory`, for clients listening on `nats`.
-    /// The error is a line for the log.
-    pub fn write(directory: &Path, nats: SocketAddr) -> Result<Self, String> {
+    /// Writes `<name of argv[0]>_<pid>.ports` in `directory`, for clients listening on `nats` and
+    /// monitoring on `monitor`. The error is a line for the log.
+    pub fn write(
+        directory: &Path,
+        nats: SocketAddr,
+        monitor: Option<SocketAddr>,
+    ) -> Result<Self, String> {
         let program = std::env::args().next().unwrap_or_default();
         let program = Path::new(&program).file_name().unwrap_or(EXECUTABLE.as_ref());
         let name = format!("{}_{}.ports", program.to_string_lossy(), std::process::id());
         let path = directory.join(name);
-        let urls: Vec<String> =
-            addresses_of(nats).into_iter().map(|address| format!("nats://{address}")).collect();
-        let json = serde_json::json!({ "nats": urls }).to_string();
+        let urls = |scheme: &str, address: SocketAddr| -> Vec<String> {
+            addresses_of(address).iter().map(|found| format!("{scheme}://{found}")).collect()
+        };
+        let mut json = serde_json::Map::new();
+        json.insert("nats".into(), urls("nats", nats).into());
+        if let Some(address) = monitor {
+            json.insert("monitoring".into(), urls("http", address).into());
+        }
+        let json = serde_json::Value::Object(json).to_string();
         write_file(&path, json.as_bytes(), 0o666)
             .map_err(|reason| format!("Error writing ports file ({}): {reason}", path.display()))?;
         Ok(Self { path })
@@ -324,10 +334,13 @@ mod tests {
     fn a_ports_file_names_the_address_and_goes_away() {
         let directory = std::env::temp_dir();
         let address: SocketAddr = "127.0.0.1:4222".parse().expect("an address");
-        let file = PortsFile::write(&directory, address).expect("the directory is writable");
+        let monitor: SocketAddr = "[::1]:8222".parse().expect("an address");
+        let file = PortsFile::write(&directory, address, Some(monitor));
+        let file = file.expect("the directory is writable");
         let path = file.path.clone();
         let json = fs::read_to_string(&path).expect("the file is there");
-        assert_eq!(json, r#"{"nats":["nats://127.0.0.1:4222"]}"#);
+        let nats = r#""nats":["nats://127.0.0.1:4222"]"#;
+        assert_eq!(json, format!(r#"{{"monitoring":["http://[::1]:8222"],{nats}}}"#));
         file.remove().expect("it is still there");
         assert!(!path.exists());
     }

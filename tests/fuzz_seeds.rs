@@ -7,6 +7,8 @@ use std::path::Path;
 mod config;
 #[path = "fuzz/bodies/connect.rs"]
 mod connect;
+#[path = "fuzz/bodies/query.rs"]
+mod query;
 #[path = "fuzz/bodies/shard.rs"]
 mod shard_cores;
 #[path = "fuzz/bodies/wire.rs"]
@@ -44,4 +46,9 @@ fn config() {
 #[test]
 fn connect() {
     run_seeds("connect", connect::run);
+}
+
+#[test]
+fn query() {
+    run_seeds("query", query::run);
 }

@@ -197,12 +197,12 @@ fn only_boot_and_the_reactor_know_the_executor() {
 }
 
 #[test]
-fn unsafe_code_stands_in_two_files() {
+fn unsafe_code_stands_in_three_files() {
     let allowed = |source: &Source| {
-        ["shards/mesh/src/lane.rs", "src/reactor/ring.rs", "tests/tidy.rs"]
+        ["shards/mesh/src/lane.rs", "src/memory.rs", "src/reactor/ring.rs", "tests/tidy.rs"]
             .contains(&source.path.as_str())
     };
-    assert_none("unsafe code stands in two files", &places(allowed, &["unsafe"]));
+    assert_none("unsafe code stands in three files", &places(allowed, &["unsafe"]));
 }
 
 #[test]
@@ -217,7 +217,10 @@ fn what_decides_knows_no_clock_file_socket_thread_or_future() {
         "std::process",
         "std::io",
         "std::env",
-        "async",
+        // The word alone is one of the reference's: a persist mode.
+        "async fn",
+        "async move",
+        "async {",
         ".await",
         "Arc",
         "Mutex",

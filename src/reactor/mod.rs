@@ -26,12 +26,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use base::{AccountId, ConnectionId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
-use shard::{Config, Effects, Outcome, Owner, Peer, Request, Shard, Socket};
+use shard::{Config, Effects, Outcome, Owner, Peer, Question, Shard, Socket, Ticket};
 use wire::Message;
 
 use crate::auth::Provers;
 use crate::jetstream;
 use crate::log::{self, Logger};
+use crate::monitor::{Notice, Notices};
 use lanes::Lanes;
 use links::{Link, Links, Written};
 use ring::{Event, Kind, Ring};
@@ -61,10 +62,12 @@ pub(crate) enum Command {
     Proven(Box<Answered>),
     /// Log at other levels.
     SetLevels(log::Levels),
-    #[expect(dead_code, reason = "for those who look after the process")]
-    /// Report the requests that come on these subjects.
+    /// Answer a question.
+    Ask(Ticket, Question),
+    #[expect(dead_code, reason = "for requests to the server")]
+    /// Tell of the requests that come on these subjects.
     Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
-    #[expect(dead_code, reason = "for those who look after the process")]
+    #[expect(dead_code, reason = "for requests to the server")]
     /// Publish a message of the server's own.
     Speak(Box<Speech>),
 }
@@ -119,9 +122,6 @@ pub(crate) enum Report {
     Drained,
     /// The core has ended.
     Stopped,
-    #[expect(dead_code, reason = "for those who look after the process")]
-    /// Requests to the server itself came to the core.
-    Requests(CoreId, Vec<Request>),
     /// A signal came.
     Signal(i32),
 }
@@ -139,6 +139,7 @@ pub(crate) struct Parts {
     pub(crate) provers: Provers,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reports: mpsc::Sender<Report>,
+    pub(crate) notices: Notices,
     pub(crate) logger: Logger,
     pub(crate) started: Instant,
 }
@@ -170,6 +171,7 @@ struct Reactor {
     commands: mpsc::Receiver<Command>,
     provers: Provers,
     reports: mpsc::Sender<Report>,
+    notices: Notices,
     logger: Logger,
     started: Instant,
     spin: Duration,
@@ -308,6 +310,7 @@ impl Reactor {
             commands: parts.commands,
             provers: parts.provers,
             reports: parts.reports,
+            notices: parts.notices,
             logger: parts.logger,
             started: parts.started,
             spin: parts.spin,
@@ -501,6 +504,10 @@ impl Reactor {
                     let listening = shard.listen(account, &pattern, &queue, Owner::System, service);
                     listening.expect("the server listens to subjects");
                 }
+                Command::Ask(ticket, question) => {
+                    self.desk.shard.ask(ticket, question);
+                    self.again = true;
+                }
                 Command::Speak(speech) => speech.publish(&mut self.desk.shard),
             }
         }
@@ -561,10 +568,7 @@ impl Reactor {
                 self.ring.poll_writable(link.socket(), slot);
             }
         }
-        if !effects.requests.is_empty() {
-            let requests = std::mem::take(&mut effects.requests);
-            drop(self.reports.send(Report::Requests(self.desk.shard.core(), requests)));
-        }
+        self.give_notice(&mut effects);
         self.provers.prove(effects.proofs.drain(..));
         if effects.reconfigured > 0 {
             drop(self.reports.send(Report::Reconfigured(effects.reconfigured)));
@@ -577,6 +581,18 @@ impl Reactor {
         }
         self.again |= effects.more || self.desk.shard.has_unsettled();
         self.effects = effects;
+    }
+
+    /// Tells the monitor what came up for it.
+    fn give_notice(&self, effects: &mut Effects) {
+        let Effects { answers, happenings, .. } = effects;
+        if answers.is_empty() && happenings.is_empty() {
+            return;
+        }
+        self.notices.send(Notice::Core {
+            answers: std::mem::take(answers),
+            happenings: std::mem::take(happenings),
+        });
     }
 
     fn change_flow(&mut self, slot: Slot) {

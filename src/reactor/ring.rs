@@ -6,7 +6,7 @@
 //! holds a buffer of ours, and closing a connection needs no bookkeeping of them
 //! (docs/decisions/network-ring.md).
 //!
-//! All `unsafe` of the acting side stands in this file.
+//! All `unsafe` of the reactor stands in this file.
 #![allow(unsafe_code)]
 
 use std::alloc::{self, Layout};

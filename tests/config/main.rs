@@ -3,6 +3,7 @@
 //!
 //! `ours.txt` has the rows where the two differ on purpose.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -69,10 +70,11 @@ fn compare(row: &Row<'_>, arguments: &[&str], failures: &mut Vec<String>) {
     }
 }
 
-/// The exit status, and the complaints in order of the alphabet.
+/// The exit status, and the complaints in order of the alphabet. A broker that starts instead is
+/// ended, and its outcome is `ready`.
 fn run(arguments: &[&str]) -> String {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/files");
-    let output = Command::new(env!("CARGO_BIN_EXE_pinion"))
+    let mut broker = Command::new(env!("CARGO_BIN_EXE_pinion"))
         .args(arguments)
         .current_dir(files)
         .env("PINION_TEST_PORT", "4333")
@@ -81,19 +83,30 @@ fn run(arguments: &[&str]) -> String {
         .env("PINION_TEST_LOOP", "$PINION_TEST_LOOP_BACK")
         .env("PINION_TEST_LOOP_BACK", "$PINION_TEST_LOOP")
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("the binary runs");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let mut lines: Vec<&str> = stderr
-        .lines()
-        .map(|line| line.strip_prefix("pinion: ").unwrap_or(line))
-        .filter(|line| !line.is_empty())
-        .collect();
+    let stderr = broker.stderr.take().expect("it is piped");
+    let mut lines = Vec::new();
+    for line in BufReader::new(stderr).lines() {
+        let line = line.expect("complaints are text");
+        if line.ends_with("Server is ready") {
+            broker.kill().expect("it still runs");
+            broker.wait().expect("it has ended");
+            return "ready\n".to_owned();
+        }
+        let complaint = line.strip_prefix("pinion: ").unwrap_or(&line);
+        if !complaint.is_empty() {
+            lines.push(complaint.to_owned());
+        }
+    }
     lines.sort_unstable();
-    let code = output.status.code().map_or_else(|| "killed".to_owned(), |code| code.to_string());
+    let status = broker.wait().expect("it has ended");
+    let code = status.code().map_or_else(|| "killed".to_owned(), |code| code.to_string());
     let mut outcome = format!("{code}\n");
     for line in lines {
-        outcome.push_str(line);
+        outcome.push_str(&line);
         outcome.push('\n');
     }
     outcome

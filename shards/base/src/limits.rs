@@ -106,7 +106,67 @@ pub const MATCH_CACHE_MAX: usize = 16 * 1024;
 /// `max_control_line` admits at most half as many tokens as bytes, 16 times for routes.
 pub const TOKENS_MAX: usize = 32 * 1024;
 
+/// Messages that one consumer delivers in one turn.
+pub const CONSUMER_TURN_MESSAGES: usize = 1024;
+
+/// Bytes that one consumer delivers in one turn: what a lane holds, so that a busy consumer fills
+/// its pipe and others still get theirs.
+pub const CONSUMER_TURN_BYTES: usize = 256 * 1024;
+
+/// Bytes that the consumers of one stream deliver in one turn.
+pub const CONSUMERS_TURN_BYTES: usize = 1024 * 1024;
+/// Longest name of a stream or consumer (spec 6.2).
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Longest description of a stream or consumer (spec 6.2).
+pub const DESCRIPTION_BYTES_MAX: usize = 4096;
+
+/// Bytes of all names and values in the metadata of a stream or consumer (spec 6.2).
+pub const METADATA_BYTES_MAX: usize = 128 * 1024;
+
+/// Copies of a stream (spec 6.2).
+pub const REPLICAS_MAX: i64 = 5;
+
+/// Shortest `max_age` and `duplicate_window` of a stream, in nanoseconds (spec 6.2).
+pub const STREAM_SPAN_MIN: i64 = 100_000_000;
+
+/// `duplicate_window` of a stream that names none, in nanoseconds (spec 6.2).
+pub const DUPLICATE_WINDOW_DEFAULT: i64 = 120_000_000_000;
+
+/// Shortest life of a marker, in nanoseconds (spec 6.2).
+pub const DELETE_MARKER_TTL_MIN: i64 = 1_000_000_000;
+
+/// Largest header block of a stored message in bytes (spec 6.5).
+pub const STORED_HEADER_BYTES_MAX: usize = 65_535;
+
+/// Names on one page of an answer (spec 6.1).
+pub const API_NAMES_MAX: usize = 1024;
+
+/// Descriptions on one page of an answer (spec 6.1).
+pub const API_LIST_MAX: usize = 256;
+
+/// Subjects on one page of an answer about a stream (spec 6.1).
+pub const API_SUBJECTS_MAX: usize = 100_000;
+
+/// Subjects that one direct get may ask for (spec 6.8).
+pub const DIRECT_SUBJECTS_MAX: usize = 1024;
+
+/// Requests to the API that wait for the disk, per core. Beyond it they are refused.
+pub const API_WAITING_MAX: usize = 10_000;
+
+/// Messages that a stream removes in one turn because of their age, so that a large stream which
+/// expires at once does not hold up its core. A removal costs about a tenth of a microsecond.
+pub const EXPIRED_PER_TURN_MAX: usize = 4096;
+
+/// Messages that a stream reads in one turn after a start, to learn what their headers say.
+pub const RECALLED_PER_TURN_MAX: usize = 4096;
+
+/// Messages that one direct get sends in one turn; the rest follows in the next.
+pub const DIRECT_PER_TURN_MAX: usize = 1024;
+
 const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES);
+const _: () = assert!(CONSUMER_TURN_BYTES <= CONSUMERS_TURN_BYTES);
+const _: () = assert!(CONSUMER_TURN_BYTES <= LANE_BYTES);
 const _: () = assert!(LANE_BYTES.is_power_of_two());
 const _: () = assert!(MAX_PAYLOAD_DEFAULT <= MAX_PAYLOAD_LIMIT);
 const _: () = assert!(EARLY_FLUSH_BYTES <= POOLED_BUFFER_BYTES_MAX);

@@ -28,6 +28,15 @@ impl Fault {
         Self { text: Cow::Owned(text), ..self }
     }
 
+    /// Appends its JSON.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        let mut writer = crate::json::Writer::open(out);
+        writer.natural("code", u64::from(self.code));
+        writer.natural("err_code", u64::from(self.number));
+        writer.text("description", &self.text);
+        writer.close();
+    }
+
     /// The error with `{err}` replaced: those whose text is only their cause.
     #[must_use]
     pub fn because(self, cause: impl std::fmt::Display) -> Self {

@@ -4,18 +4,25 @@
 //! [`storage::Store`]. Messages come in by [`JetStream::receive`] under the number of the
 //! subscription that matched; everything that goes out does so by an [`Outlet`].
 
+mod account;
+mod advisory;
 pub mod api;
 pub mod config;
 pub mod consumer;
 pub mod error;
+mod ground;
 mod jetstream;
+mod json;
 mod outlet;
 pub mod parcel;
 pub mod services;
+mod span;
+pub mod stamp;
 pub mod stream;
 
 pub use config::{AccountLimits, Config};
 pub use error::Fault;
-pub use jetstream::JetStream;
+pub use ground::Usage;
+pub use jetstream::{Census, JetStream};
 pub use outlet::{ClientInfo, Outlet};
 pub use services::{Service, Services, StreamId};

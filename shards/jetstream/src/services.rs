@@ -17,6 +17,8 @@ pub enum Service {
     Free,
     /// `$JS.API.>` of an account.
     Api,
+    /// `$JS.<domain>.API.>` of an account.
+    Domain,
     /// Subjects that a stream stores.
     Ingest(StreamId),
     /// `$JS.API.DIRECT.GET.<stream>`.

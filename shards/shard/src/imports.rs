@@ -105,7 +105,7 @@ impl Shard {
             self.scratch.arriving = subject;
             return false;
         }
-        self.spaces.subscriptions.get_mut(id).delivered += 1;
+        self.spaces.subscriptions.get_mut(id).count_plain(1);
         let delivered = self.wires.deliver(slot, &arriving, sid, &self.spaces.subscriptions.sids);
         self.scratch.arriving = subject;
         delivered

@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 
 use base::{AccountId, ConnectionId, Duration, Slot, Time};
-use session::{Connection, Peer, Reason, Statistics};
-use subjects::Subscription;
+use session::{Connection, Peer, Reason, Secured, Statistics};
+use subjects::SubId;
 
+use crate::census::Census;
 use crate::services::SERVICES;
 use crate::shard::Shard;
 
@@ -59,40 +60,6 @@ pub enum Answer {
     Subscriptions(usize, Vec<SubscriptionView>),
     /// Of the others: was the connection there?
     Done(bool),
-}
-
-/// How many of everything there are on a core.
-#[derive(Clone, Debug, Default)]
-pub struct Census {
-    /// Counts by account.
-    pub accounts: Vec<AccountCensus>,
-    /// Counts over all connections there ever were.
-    pub statistics: Statistics,
-    /// Connections that were too slow.
-    pub slow_consumers: u64,
-    /// Connections that did not answer.
-    pub stale_connections: u64,
-    /// Subscriptions, those of the server's own services included.
-    pub subscriptions: usize,
-    /// Subscriptions that came, and that went.
-    pub turnover: (u64, u64),
-    /// Connections accepted so far; only the core that accepts knows of any.
-    pub accepted: u64,
-    /// Bytes that wait for the lanes.
-    pub lane_bytes: usize,
-}
-
-/// The connections of one account on a core.
-#[derive(Clone, Debug, Default)]
-pub struct AccountCensus {
-    /// The account.
-    pub account: AccountId,
-    /// Its connections.
-    pub connections: usize,
-    /// Their subscriptions.
-    pub subscriptions: usize,
-    /// Their counts.
-    pub statistics: Statistics,
 }
 
 /// Which connections are meant: those that meet every condition.
@@ -171,6 +138,10 @@ pub struct ConnectionView {
     pub version: String,
     /// Its user.
     pub user: String,
+    /// Did it come in by WebSocket?
+    pub websocket: bool,
+    /// What its TLS handshake came to, if there was one, and whether that came before INFO.
+    pub secured: Option<(Secured, bool)>,
 }
 
 /// A set of places.
@@ -263,25 +234,6 @@ impl Inquiries {
     }
 }
 
-impl Census {
-    fn add(&mut self, connection: &Connection) {
-        self.statistics.add(&connection.statistics);
-        if connection.close_asked || !connection.is_open() {
-            return;
-        }
-        let account = connection.account;
-        let place = self.accounts.iter().position(|census| census.account == account);
-        let place = place.unwrap_or_else(|| {
-            self.accounts.push(AccountCensus { account, ..AccountCensus::default() });
-            self.accounts.len() - 1
-        });
-        let census = &mut self.accounts[place];
-        census.connections += 1;
-        census.subscriptions += connection.subscriptions.len();
-        census.statistics.add(&connection.statistics);
-    }
-}
-
 impl Shard {
     /// Asks a question. The answer comes among the effects of this turn or one of the next.
     pub fn ask(&mut self, ticket: Ticket, question: Question) {
@@ -310,16 +262,7 @@ impl Shard {
 
     fn begin_answer(&self, question: &Question) -> Answer {
         match question {
-            Question::Census => Answer::Census(Box::new(Census {
-                statistics: self.past,
-                slow_consumers: self.slow_consumers,
-                stale_connections: self.stale_connections,
-                subscriptions: self.spaces.subscriptions.len(),
-                turnover: self.spaces.turnover(),
-                accepted: self.placement.accepted(),
-                lane_bytes: self.outboxes.bytes_waiting(),
-                ..Census::default()
-            })),
+            Question::Census => Answer::Census(Box::new(self.begin_census())),
             Question::Connections(..) => Answer::Connections(Vec::new()),
             Question::Describe(_) => Answer::Described(Vec::new()),
             Question::Subscriptions(_) => Answer::Subscriptions(0, Vec::new()),
@@ -409,7 +352,7 @@ impl Shard {
                 continue;
             }
             if (filter.offset..end).contains(total) {
-                found.push(self.view_subscription(subscription, pattern, queue));
+                found.push(self.view_subscription(id, pattern, queue));
             }
             *total += 1;
             if found.len() - before >= LISTED_PER_TURN {
@@ -420,20 +363,17 @@ impl Shard {
         next
     }
 
-    fn view_subscription(
-        &self,
-        subscription: &Subscription,
-        pattern: &[u8],
-        queue: &[u8],
-    ) -> SubscriptionView {
+    fn view_subscription(&self, id: SubId, pattern: &[u8], queue: &[u8]) -> SubscriptionView {
+        let subscriptions = &self.spaces.subscriptions;
+        let subscription = subscriptions.get(id);
         SubscriptionView {
             connection: self.wires.get(subscription.connection()).id,
             account: subscription.account(),
             subject: pattern.to_vec(),
             queue: queue.to_vec(),
-            sid: self.spaces.subscriptions.sids.with(subscription.sid, <[u8]>::to_vec),
-            delivered: subscription.delivered,
-            max: subscription.max(),
+            sid: subscriptions.sids.with(subscription.sid, <[u8]>::to_vec),
+            delivered: subscription.delivered(),
+            max: subscriptions.max(id),
         }
     }
 
@@ -464,6 +404,11 @@ impl Shard {
             lang: text(identity.map(|identity| &identity.lang)),
             version: text(identity.map(|identity| &identity.version)),
             user: connection.user().to_owned(),
+            websocket: connection.is_websocket(),
+            secured: connection.entrance.as_ref().and_then(|entrance| {
+                let secured = entrance.secured.clone()?;
+                Some((secured, entrance.tls_first))
+            }),
         }
     }
 
@@ -482,9 +427,9 @@ impl Shard {
         let connection = self.wires.get(slot);
         let ids = connection.subscriptions.iter().take(REMEMBERED_PER_CONNECTION);
         let subscriptions = ids.map(|id| {
-            let id = subjects::SubId(*id);
+            let id = SubId(*id);
             let (pattern, queue) = self.spaces.describe(id);
-            self.view_subscription(self.spaces.subscriptions.get(id), pattern, queue)
+            self.view_subscription(id, pattern, queue)
         });
         let subscriptions = subscriptions.collect();
         self.effects.happenings.push(Happening::Ended(view, reason, subscriptions));
@@ -498,7 +443,7 @@ impl Shard {
         if let Some(Answer::Census(census)) = &mut self.inquiries.so_far
             && slot.0 >= cursor
         {
-            census.statistics.add(&self.wires.get(slot).statistics);
+            census.count(self.wires.get(slot));
         }
     }
 }
@@ -508,7 +453,7 @@ impl ConnectionFilter {
         let user = connection.user();
         connection.is_open()
             && self.id.is_none_or(|id| id == connection.id)
-            && self.account.is_none_or(|account| account == AccountId::GLOBAL)
+            && self.account.is_none_or(|account| account == connection.account)
             && self.user.as_ref().is_none_or(|wanted| wanted == user)
     }
 }

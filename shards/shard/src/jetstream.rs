@@ -47,7 +47,8 @@ impl Shard {
     ) {
         assert!(self.jetstream.is_none(), "a core has one JetStream");
         for (account, name, limits) in accounts {
-            jetstream.enable(account, &name, limits, self);
+            let now = self.moment();
+            jetstream.enable(now, account, &name, limits, self);
         }
         self.jetstream = Some(jetstream);
     }

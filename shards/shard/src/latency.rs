@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use accounts::{ExportKind, Latency};
 use base::{AccountId, Duration, Slot, Time, Wall};
-use jetstream::consumer::stamp::Stamp;
+use jetstream::stamp::Stamp;
 use subjects::Route;
 use wire::Message;
 

@@ -15,6 +15,7 @@
 
 mod admit;
 mod batch;
+mod census;
 mod effects;
 mod entrance;
 mod frame;
@@ -43,10 +44,11 @@ mod wires;
 
 pub use accounts::{Auth, Outcome, Password, Proof, Secret, Signature};
 pub use admit::Claim;
+pub use census::{AccountCensus, Census};
 pub use effects::{Effects, Level, LogLine, Socket};
 pub use inspect::{
-    AccountCensus, Answer, Census, ConnectionFilter, ConnectionView, Happening, Question, Sighting,
-    SlotSet, SortKey, SubscriptionFilter, SubscriptionView, Ticket,
+    Answer, ConnectionFilter, ConnectionView, Happening, Question, Sighting, SlotSet, SortKey,
+    SubscriptionFilter, SubscriptionView, Ticket,
 };
 pub use services::{Owner, Request};
 pub use session::{Config, Cookies, Door, NonceKey, Peer, Reason, Secured, Stage, Statistics};

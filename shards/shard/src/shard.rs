@@ -9,6 +9,7 @@ use jetstream::JetStream;
 use session::{Alarm, Config, Connection, Door, InfoLine, Peer, Reason, Stage, Statistics};
 use subjects::Change;
 
+use crate::census::Past;
 use crate::effects::{Effects, Level, LogLine, Socket};
 use crate::entrance::Throttle;
 use crate::frame;
@@ -87,7 +88,7 @@ pub struct Shard {
     pub(crate) lists: train::Lists,
     pub(crate) inquiries: Inquiries,
     /// Counts of connections that are gone.
-    pub(crate) past: Statistics,
+    pub(crate) past: Past,
     pub(crate) slow_consumers: u64,
     pub(crate) stale_connections: u64,
 }
@@ -128,7 +129,7 @@ impl Shard {
             scratch: Scratch::default(),
             lists: train::Lists::default(),
             inquiries: Inquiries::default(),
-            past: Statistics::default(),
+            past: Past::default(),
             slow_consumers: 0,
             stale_connections: 0,
             config,
@@ -325,7 +326,7 @@ impl Shard {
         let mut connection: Connection = self.wires.connections.remove(slot.0);
         connection.outbound.clear(&mut self.wires.pool);
         self.timers.forget(slot, connection.liveness.armed);
-        self.past.add(&connection.statistics);
+        self.past.add(&connection);
         self.note_gone(connection.refused);
     }
 
@@ -486,7 +487,7 @@ impl Shard {
 
     /// Counts over all connections of this core, those that are gone included.
     pub fn statistics(&self) -> Statistics {
-        let mut sum = self.past;
+        let mut sum = self.past.statistics;
         for (_, connection) in self.wires.connections.places().skip(1) {
             sum.add(&connection.statistics);
         }

@@ -73,12 +73,18 @@ impl Spaces {
         (account, index.unsubscribe(&mut self.subscriptions, id))
     }
 
-    /// Brings the subscriptions of several routes into the cache, all at once.
+    /// Where messages on several subjects go; see [`Index::route_all`].
     #[inline]
-    pub(crate) fn touch(&self, account: AccountId, routes: &[subjects::Route]) {
-        if let Some(Some(index)) = self.indexes.get(account.index()) {
-            index.touch(&self.subscriptions, routes);
-        }
+    pub(crate) fn route_all<const N: usize>(
+        &mut self,
+        account: AccountId,
+        subjects: &[&[u8]; N],
+        routes: &mut [subjects::Route; N],
+        count: usize,
+    ) -> bool {
+        self.at(account);
+        let index = self.indexes[account.index()].as_mut().expect("it was just made");
+        index.route_all(&self.subscriptions, subjects, routes, count)
     }
 
     /// Takes in what another core says about a literal subject.
@@ -113,10 +119,10 @@ impl Spaces {
         index.expect("a subscription's account has an index").describe(id, &self.subscriptions)
     }
 
-    /// Subscriptions that came and went so far.
-    pub(crate) fn turnover(&self) -> (u64, u64) {
-        let counts = self.indexes.iter().flatten().map(|index| index.turnover());
-        counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    /// Subscriptions that came and went so far, by account.
+    pub(crate) fn turnovers(&self) -> impl Iterator<Item = (AccountId, (u64, u64))> {
+        let indexes = (0..).zip(&self.indexes);
+        indexes.filter_map(|(number, index)| Some((AccountId(number), index.as_ref()?.turnover())))
     }
 
     /// Interest of other cores that is known here: literal hashes and patterns.

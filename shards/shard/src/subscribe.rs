@@ -77,9 +77,11 @@ impl Shard {
         let connection = self.wires.connections.get_mut(slot.0);
         connection.liveness.last_input = self.now;
         if let Some(id) = connection.subscription(sid, &self.spaces.subscriptions) {
-            let subscription = self.spaces.subscriptions.get_mut(id);
+            let subscriptions = &mut self.spaces.subscriptions;
             match max {
-                Some(max) if max > subscription.delivered => subscription.set_max(max),
+                Some(max) if max > subscriptions.get(id).delivered() => {
+                    subscriptions.set_max(id, max);
+                }
                 _ => self.remove(slot, id),
             }
         }

@@ -26,11 +26,11 @@ const MESSAGES_MIN: usize = 2;
 /// Longest head: verb, subject, name and three blanks. Subjects that are remembered and names that
 /// stand in place fit.
 const HEAD_BYTES_MAX: usize = 64;
-const _: () = assert!(Remembered::SUBJECT_BYTES_MAX + 7 + 6 <= HEAD_BYTES_MAX);
+const _: () = assert!(Remembered::SUBJECT_BYTES_MAX + Sid::SHORT_BYTES_MAX + 6 <= HEAD_BYTES_MAX);
 
 /// Bytes that a message takes at most beyond those of its publish: a name that stands in place and
 /// a blank.
-const NAME_BYTES_MAX: usize = 8;
+const NAME_BYTES_MAX: usize = Sid::SHORT_BYTES_MAX + 1;
 
 /// The messages of a train: where sizes and payload of each stand in the input.
 pub(crate) type Tails = Vec<(u32, u32)>;
@@ -209,7 +209,7 @@ impl Shard {
         let subscriptions = &mut self.spaces.subscriptions;
         let count = train.tails.len() as u64;
         for target in targets {
-            subscriptions.get_mut(target.id).delivered += count;
+            subscriptions.get_mut(target.id).count_plain(count);
             let mut head = [0; HEAD_BYTES_MAX];
             let mut cursor = Cursor::new(&mut head);
             cursor.put(b"MSG ");

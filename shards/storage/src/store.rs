@@ -255,7 +255,8 @@ impl Store {
 
     /// How much of it survives a loss of power.
     pub fn durable(&self) -> Durable {
-        self.durable
+        // Nothing is written yet, so nothing is waited for.
+        Durable(self.ordered.0)
     }
 
     /// Was there a write that failed?

@@ -12,6 +12,8 @@
 //! the same first token, plus those that begin with a wildcard. Clients that come and go with
 //! inboxes of their own so leave the memory of other subjects alone.
 
+use std::hint::black_box;
+
 use ahash::RandomState;
 use base::limits::MATCH_CACHE_MAX;
 use base::{AccountId, CoreId, CoreSet, Slot};
@@ -189,9 +191,7 @@ impl Index {
         self.version += 1;
         self.inserts += 1;
         let sid = all.sids.intern(sid);
-        let account = self.account;
-        let subscription =
-            Subscription { slot: connection.0, sid, account, ..Subscription::default() };
+        let subscription = Subscription::new(connection, sid, self.account);
         let id = SubId(all.slab.insert(subscription));
         let subscription = all.get_mut(id);
         let change = if queue.is_empty() && !grammar::has_wildcard(pattern) {
@@ -291,9 +291,8 @@ impl Index {
     pub fn unsubscribe(&mut self, all: &mut Subscriptions, id: SubId) -> Change {
         self.version += 1;
         self.removes += 1;
-        let subscription = all.slab.remove(id.0);
+        let subscription = all.remove(id);
         assert_eq!(subscription.account, self.account, "a subscription ends where it was made");
-        all.sids.release(subscription.sid);
         let (home, position) = (subscription.home.id(), subscription.position as usize);
         match subscription.home.kind() {
             HomeKind::Literal => self.unlist_literal(all, home, position),
@@ -397,7 +396,11 @@ impl Index {
     /// Where a message on `subject` goes.
     #[inline]
     pub fn route(&mut self, subject: &[u8]) -> Route {
-        let hash = self.hasher.hash_one(subject);
+        self.route_of(self.hasher.hash_one(subject), subject)
+    }
+
+    #[inline]
+    fn route_of(&mut self, hash: u64, subject: &[u8]) -> Route {
         let mut route = Route { cores: self.remote.cores(hash), ..Route::default() };
         if let Some(entry) = self.lists.literals.find(hash, subject) {
             route.entry = entry + 1;
@@ -408,16 +411,41 @@ impl Index {
         route
     }
 
-    /// Brings the subscriptions of several routes into the cache, all at once.
-    #[inline]
-    pub fn touch(&self, all: &Subscriptions, routes: &[Route]) {
-        let mut sum = 0_u32;
-        for route in routes {
-            if let Some(first) = self.lists.literal(*route).next() {
-                sum = sum.wrapping_add(all.get(first).slot);
-            }
+    /// Where messages on several subjects go. False if one look-up took another's place in the
+    /// memory of matches: then they have to be looked up again, or, if two subjects share one
+    /// place, one by one.
+    ///
+    /// With a million subjects each look-up misses the cache three times, one miss after the other:
+    /// table, entry, subscription. Here those of all subjects are under way together; for that the
+    /// loops that touch are short enough for the processor to be in all their rounds at once.
+    pub fn route_all<const N: usize>(
+        &mut self,
+        all: &Subscriptions,
+        subjects: &[&[u8]; N],
+        routes: &mut [Route; N],
+        count: usize,
+    ) -> bool {
+        let version = self.version;
+        let mut hashes = [0; N];
+        for (hash, subject) in hashes.iter_mut().zip(subjects).take(count) {
+            *hash = self.hasher.hash_one(*subject);
         }
-        std::hint::black_box(sum);
+        let hashes = &hashes[..count];
+        let literals = &self.lists.literals;
+        let loaded = hashes.iter().map(|hash| literals.touch(*hash));
+        black_box(loaded.fold(0, u32::wrapping_add));
+        let mut likely = [None; N];
+        for (entry, hash) in likely.iter_mut().zip(hashes) {
+            *entry = literals.likely(*hash);
+        }
+        let loaded = likely.iter().flatten().map(|entry| literals.entries.get(*entry).stamp);
+        black_box(loaded.fold(0, u32::wrapping_add));
+        for ((hash, subject), route) in hashes.iter().zip(subjects).zip(routes.iter_mut()) {
+            *route = self.route_of(*hash, subject);
+        }
+        let firsts = routes[..count].iter().filter_map(|route| self.lists.literal(*route).next());
+        black_box(firsts.map(|id| all.get(id).slot).fold(0, u32::wrapping_add));
+        self.version == version
     }
 
     fn route_patterns(&mut self, hash: u64, subject: &[u8], route: &mut Route) {

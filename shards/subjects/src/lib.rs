@@ -4,6 +4,7 @@
 //! every other core as interest (design section 3). Literal subscriptions live in one hash table,
 //! found by one probe; patterns and queue groups in a trie whose answer is remembered per subject.
 
+mod buckets;
 mod compact;
 pub mod grammar;
 mod index;

@@ -4,10 +4,12 @@ use ahash::RandomState;
 use base::{CoreId, CoreSet, Slab};
 use hashbrown::HashTable;
 
+use crate::buckets::Buckets;
 use crate::compact::{IdList, Text};
 
 /// A literal subject that a connection of this core subscribes to. One cache line.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(crate) struct Entry {
     pub(crate) subject: Text,
     /// The plain subscriptions.
@@ -22,7 +24,7 @@ const _: () = assert!(size_of::<Entry>() == 64);
 /// The literal subjects of this core.
 #[derive(Debug, Default)]
 pub(crate) struct Literals {
-    table: HashTable<u32>,
+    table: Buckets,
     pub(crate) entries: Slab<Entry>,
 }
 
@@ -30,14 +32,26 @@ impl Literals {
     #[inline]
     pub(crate) fn find(&self, hash: u64, subject: &[u8]) -> Option<u32> {
         let entries = &self.entries;
-        self.table.find(hash, |id| entries.get(*id).subject.as_bytes() == subject).copied()
+        self.table.find(hash, |id| entries.get(id).subject.as_bytes() == subject)
+    }
+
+    /// Loads what [`Literals::find`] begins with; the answer means nothing.
+    #[inline]
+    pub(crate) fn touch(&self, hash: u64) -> u32 {
+        self.table.touch(hash)
+    }
+
+    /// The entry that [`Literals::find`] would try first.
+    #[inline]
+    pub(crate) fn likely(&self, hash: u64) -> Option<u32> {
+        self.table.likely(hash)
     }
 
     /// Does another subject of this core have the same hash?
     fn has_twin(&self, hash: u64, hasher: &RandomState, subject: &[u8]) -> bool {
         let entries = &self.entries;
         let twin = self.table.find(hash, |id| {
-            let other = entries.get(*id).subject.as_bytes();
+            let other = entries.get(id).subject.as_bytes();
             other != subject && hasher.hash_one(other) == hash
         });
         twin.is_some()
@@ -54,8 +68,8 @@ impl Literals {
         let entry = Entry { subject: Text::new(subject), ..Entry::default() };
         let id = self.entries.insert(entry);
         let entries = &self.entries;
-        self.table
-            .insert_unique(hash, id, |id| hasher.hash_one(entries.get(*id).subject.as_bytes()));
+        let hash_of = |id| hasher.hash_one(entries.get(id).subject.as_bytes());
+        self.table.insert(hash, id, hash_of);
         (id, news)
     }
 
@@ -66,13 +80,7 @@ impl Literals {
         assert!(entry.plain.as_slice().is_empty());
         let subject = entry.subject.as_bytes();
         let hash = hasher.hash_one(subject);
-        let found = self.table.find_entry(hash, |other| *other == id);
-        found.expect("an entry stands in the table until it is removed").remove();
-        if self.table.len() * 8 < self.table.capacity() && self.table.capacity() > 1024 {
-            let entries = &self.entries;
-            let rehash = |id: &u32| hasher.hash_one(entries.get(*id).subject.as_bytes());
-            self.table.shrink_to(self.table.len() * 2, rehash);
-        }
+        self.table.remove(hash, id);
         let news = !self.has_twin(hash, hasher, subject);
         (hash, news)
     }

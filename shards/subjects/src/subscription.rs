@@ -1,5 +1,7 @@
 //! Subscriptions of this core's connections.
 
+use std::collections::HashMap;
+
 use ahash::RandomState;
 use base::{AccountId, Slab, Slot};
 
@@ -7,14 +9,17 @@ use base::{AccountId, Slab, Slot};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubId(pub u32);
 
-/// A client's name for a subscription. Up to seven bytes stand in place, which holds for counters
-/// below ten million; longer ones stand in [`Sids`].
+/// A client's name for a subscription. Up to seven bytes stand in place, and up to fourteen digits,
+/// which is what clients count with; other names stand in [`Sids`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sid(u64);
 
-const LONG: u8 = 0xff;
+/// The upper half of a name's last byte says what the others are; the lower half counts them.
+const BYTES: u8 = 0;
+const DIGITS: u8 = 1;
+const LONG: u8 = 0xf;
 
-/// The names of subscriptions that are longer than seven bytes.
+/// The names of subscriptions that do not stand in place.
 #[derive(Debug)]
 pub struct Sids {
     long: Slab<Box<[u8]>>,
@@ -36,7 +41,7 @@ impl Sids {
     pub fn intern(&mut self, text: &[u8]) -> Sid {
         Sid::short(text).unwrap_or_else(|| {
             let id = self.long.insert(text.into());
-            Sid(u64::from(id) | u64::from(LONG) << 56)
+            Sid(u64::from(id) | u64::from(LONG << 4) << 56)
         })
     }
 
@@ -59,20 +64,37 @@ impl Sids {
     /// Calls with the text of a name.
     #[inline]
     pub fn with<R>(&self, sid: Sid, call: impl FnOnce(&[u8]) -> R) -> R {
-        if sid.is_long() {
-            return call(self.long.get(sid.0 as u32));
-        }
         let bytes = sid.0.to_le_bytes();
-        call(&bytes[..usize::from(bytes[7])])
+        let length = usize::from(bytes[7] & 0xf);
+        match bytes[7] >> 4 {
+            BYTES => call(&bytes[..length]),
+            DIGITS => {
+                let mut text = [0; 16];
+                text[..8].copy_from_slice(&spread(sid.0 as u32).to_le_bytes());
+                text[8..].copy_from_slice(&spread((sid.0 >> 32) as u32).to_le_bytes());
+                call(&text[..length])
+            }
+            _ => call(self.long.get(sid.0 as u32)),
+        }
     }
 }
 
 impl Sid {
+    /// Longest name that stands in place.
+    pub const SHORT_BYTES_MAX: usize = 14;
+
     fn short(text: &[u8]) -> Option<Self> {
         let mut bytes = [0; 8];
-        bytes[..7].get_mut(..text.len())?.copy_from_slice(text);
-        bytes[7] = text.len() as u8;
-        Some(Self(u64::from_le_bytes(bytes)))
+        if let Some(place) = bytes[..7].get_mut(..text.len()) {
+            place.copy_from_slice(text);
+            bytes[7] = BYTES << 4 | text.len() as u8;
+            return Some(Self(u64::from_le_bytes(bytes)));
+        }
+        if text.len() > Self::SHORT_BYTES_MAX || !text.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let digits = text.iter().rev().fold(0, |all, digit| all << 4 | u64::from(digit & 0xf));
+        Some(Self(digits | u64::from(DIGITS << 4 | text.len() as u8) << 56))
     }
 
     /// Does the name stand in place?
@@ -82,12 +104,23 @@ impl Sid {
     }
 
     const fn is_long(self) -> bool {
-        self.0.to_le_bytes()[7] == LONG
+        self.0.to_le_bytes()[7] >> 4 == LONG
     }
 }
 
-/// One subscription. What it listens to stands where it is listed.
+/// Eight digits of four bits as text, the lowest first.
+#[inline]
+const fn spread(digits: u32) -> u64 {
+    let digits = digits as u64;
+    let digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    let digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    let digits = (digits | digits << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    digits | 0x3030_3030_3030_3030
+}
+
+/// One subscription. What it listens to stands where it is listed. Two of them to a cache line.
 #[derive(Debug, Default)]
+#[repr(align(32))]
 pub struct Subscription {
     /// The connection that made it.
     pub slot: u32,
@@ -99,19 +132,24 @@ pub struct Subscription {
     pub(crate) account: AccountId,
     /// The client's name for it.
     pub sid: Sid,
-    /// Messages delivered since SUB.
-    pub delivered: u64,
-    /// Deliveries after which it ends, and the mark of a special one: one word, so that whoever
-    /// delivers to a plain subscription asks once.
-    pub(crate) terms: u64,
+    /// Messages delivered since SUB, and two marks: one word, so that whoever delivers to a plain
+    /// subscription asks once.
+    count: u64,
 }
 
-const _: () = assert!(size_of::<Subscription>() == 40);
+const _: () = assert!(size_of::<Subscription>() == 32);
 
-/// The mark in [`Subscription::terms`].
+/// The mark of a subscription whose owner has to be asked.
 const SPECIAL: u64 = 1 << 63;
+/// The mark of a subscription that ends; [`Subscriptions`] knows after how many deliveries.
+const ENDS: u64 = 1 << 62;
 
 impl Subscription {
+    /// One that is not listed yet.
+    pub(crate) fn new(connection: Slot, sid: Sid, account: AccountId) -> Self {
+        Self { slot: connection.0, sid, account, ..Self::default() }
+    }
+
     /// The connection that made it.
     pub const fn connection(&self) -> Slot {
         Slot(self.slot)
@@ -127,33 +165,32 @@ impl Subscription {
         matches!(self.home.kind(), HomeKind::Queue)
     }
 
+    /// Messages delivered since SUB.
+    pub const fn delivered(&self) -> u64 {
+        self.count & !(SPECIAL | ENDS)
+    }
+
+    /// Counts deliveries to one that goes on for ever.
+    #[inline]
+    pub const fn count_plain(&mut self, deliveries: u64) {
+        self.count += deliveries;
+    }
+
     /// Does it go on for ever, and is nothing special about it?
     #[inline]
     pub const fn is_plain(&self) -> bool {
-        self.terms == 0
-    }
-
-    /// Deliveries after which it ends; zero for no end.
-    pub const fn max(&self) -> u64 {
-        self.terms & !SPECIAL
-    }
-
-    /// Sets the number of deliveries after which it ends; zero for no end. More than can be
-    /// counted means no end.
-    pub const fn set_max(&mut self, max: u64) {
-        let max = if max >= SPECIAL { 0 } else { max };
-        self.terms = self.terms & SPECIAL | max;
+        self.count & (SPECIAL | ENDS) == 0
     }
 
     /// Has its owner to be asked before a delivery?
     #[inline]
     pub const fn is_special(&self) -> bool {
-        self.terms & SPECIAL != 0
+        self.count & SPECIAL != 0
     }
 
     /// Says whether its owner has to be asked before a delivery.
     pub const fn set_special(&mut self, special: bool) {
-        self.terms = self.max() | if special { SPECIAL } else { 0 };
+        self.count = self.count & !SPECIAL | if special { SPECIAL } else { 0 };
     }
 }
 
@@ -191,6 +228,8 @@ impl Home {
 #[derive(Debug)]
 pub struct Subscriptions {
     pub(crate) slab: Slab<Subscription>,
+    /// Deliveries after which some of them end.
+    ends: HashMap<u32, u64, RandomState>,
     /// Their names.
     pub sids: Sids,
 }
@@ -198,7 +237,9 @@ pub struct Subscriptions {
 impl Subscriptions {
     /// None. The seed is the server's, as for [`crate::Index::new`].
     pub fn new(seed: u64) -> Self {
-        Self { slab: Slab::default(), sids: Sids::new(crate::index::hasher_of(seed)) }
+        let hasher = crate::index::hasher_of(seed);
+        let ends = HashMap::with_hasher(hasher.clone());
+        Self { slab: Slab::default(), ends, sids: Sids::new(hasher) }
     }
 
     /// A subscription.
@@ -213,17 +254,45 @@ impl Subscriptions {
         self.slab.get_mut(id.0)
     }
 
+    /// Deliveries after which a subscription ends; zero for no end.
+    pub fn max(&self, id: SubId) -> u64 {
+        self.ends.get(&id.0).copied().unwrap_or(0)
+    }
+
+    /// Sets the number of deliveries after which a subscription ends; zero for no end. More than
+    /// can be counted means no end.
+    pub fn set_max(&mut self, id: SubId, max: u64) {
+        let count = &mut self.slab.get_mut(id.0).count;
+        if max == 0 || max >= ENDS {
+            *count &= !ENDS;
+            self.ends.remove(&id.0);
+        } else {
+            *count |= ENDS;
+            self.ends.insert(id.0, max);
+        }
+    }
+
+    /// Takes a subscription out of the table.
+    pub(crate) fn remove(&mut self, id: SubId) -> Subscription {
+        let subscription = self.slab.remove(id.0);
+        if subscription.count & ENDS != 0 {
+            self.ends.remove(&id.0);
+        }
+        self.sids.release(subscription.sid);
+        subscription
+    }
+
     /// Counts one delivery. Returns whether the message may be delivered and whether the
     /// subscription has thereby come to its end.
     #[inline]
     pub fn count_delivery(&mut self, id: SubId) -> (bool, bool) {
         let subscription = self.slab.get_mut(id.0);
-        subscription.delivered += 1;
-        let max = subscription.max();
-        if max == 0 {
+        subscription.count += 1;
+        if subscription.count & ENDS == 0 {
             return (true, false);
         }
-        let delivered = subscription.delivered;
+        let delivered = subscription.delivered();
+        let max = self.max(id);
         (delivered <= max, delivered >= max)
     }
 
@@ -260,10 +329,27 @@ mod tests {
     #[test]
     fn names_short_and_long_are_kept_apart() {
         let mut sids = Sids::new(RandomState::with_seeds(1, 2, 3, 4));
-        for text in [&b""[..], b"1", b"0000001", b"1234567", b"12345678", b"a-much-longer-name"] {
+        let texts = [
+            &b""[..],
+            b"1",
+            b"0000001",
+            b"1234567",
+            b"12345678",
+            b"00000000",
+            b"98765432101234",
+            b"987654321012345",
+            b"1234567a",
+            b"a-much-longer-name",
+        ];
+        for text in texts {
             let sid = sids.intern(text);
             sids.with(sid, |found| assert_eq!(found, text));
-            assert!(sids.is(sid, text));
+            for other in texts {
+                assert_eq!(sids.is(sid, other), other == text);
+            }
+            let again = sids.intern(text);
+            assert_eq!(again == sid, sid.is_short());
+            sids.release(again);
             assert!(!sids.is(sid, b"other"));
             assert!(!sids.is(sid, b"other-that-is-long"));
             sids.release(sid);

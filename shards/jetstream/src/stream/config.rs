@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::stamp::Stamp;
+
 /// When messages leave a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Retention {
@@ -110,8 +112,8 @@ pub struct Source {
     pub name: String,
     /// The sequence to start at; zero for none.
     pub start_sequence: u64,
-    /// The time to start at, in nanoseconds since 1970.
-    pub start_time: Option<i64>,
+    /// The time to start at.
+    pub start_time: Option<Stamp>,
     /// Which subjects; all if empty.
     pub filter: String,
     /// Which subjects, and what they become.

@@ -1,15 +1,40 @@
-//! Streams.
+//! Streams: what they are, and what may be done to them.
+//!
+//! A message takes this way: [`Stream::ingest`] reads its header once ([`options`]), judges it
+//! ([`admit`]), appends it to the log and applies what follows from it ([`ingest`]); its
+//! acknowledgement waits in [`acks`] until the log says that it is durable. Only then do consumers
+//! see it.
 
+pub(crate) mod acks;
+mod admit;
+pub(crate) mod check;
+mod check_sources;
+pub(crate) mod codec;
 pub mod config;
+mod dedupe;
+pub(crate) mod direct;
+mod expiry;
+mod ingest;
+mod interest;
+pub(crate) mod life;
+pub(crate) mod options;
+mod publication;
+pub(crate) mod purge;
+mod recall;
+pub(crate) mod update;
 
 pub use config::StreamConfig;
 
-use base::{AccountId, Moment, Random, Wall};
+use base::{AccountId, Moment, Random, ServiceId, Time, Wall};
 use storage::{LogId, Store};
+use subjects::Transform;
 
 use crate::{
     Config, Services, StreamId, config::AccountLimits, consumer::Consumers, parcel::Parcel,
 };
+use dedupe::Dedupe;
+use expiry::Expiry;
+use recall::Recall;
 
 /// What a stream is, apart from its consumers.
 #[derive(Debug)]
@@ -37,6 +62,39 @@ pub struct Stream {
     /// Its consumers. They are called with a [`View`] of the stream and never call it; what they
     /// want done stands in [`View::wanted`] afterwards.
     pub consumers: Consumers,
+    /// Its subscriptions.
+    pub(crate) services: StreamServices,
+    /// `{"stream":"…","seq":`, with the domain if there is one.
+    ack_head: Vec<u8>,
+    transform: Option<Transform>,
+    republish: Option<Transform>,
+    dedupe: Dedupe,
+    /// The `Nats-Msg-Id` of the last message; empty without one.
+    last_id: Vec<u8>,
+    expiry: Expiry,
+    /// What is still to be learned from stored headers after a start.
+    recall: Option<Recall>,
+    /// Bytes that the account was told this stream holds.
+    counted_bytes: u64,
+    /// Consumers that the account was told this stream has.
+    counted_consumers: usize,
+    /// When the stream is due next; what the list of due streams says if it is not out of date.
+    pub(crate) due: Time,
+    /// Is it on the list of streams that something happened to?
+    pub(crate) is_listed: bool,
+    /// The first sequence that consumers have not been told of.
+    untold: u64,
+}
+
+/// The subscriptions of a stream.
+#[derive(Debug, Default)]
+pub(crate) struct StreamServices {
+    /// For each of its subjects.
+    pub(crate) ingest: Vec<(String, ServiceId)>,
+    /// For direct gets, by sequence and by subject.
+    pub(crate) direct: Vec<ServiceId>,
+    /// For direct gets of the stream it mirrors.
+    pub(crate) mirror_direct: Vec<ServiceId>,
 }
 
 /// What a stream must do for its consumers after a call of theirs.
@@ -60,6 +118,8 @@ pub struct View<'a> {
     pub now: Moment,
     /// The server's configuration.
     pub server: &'a Config,
+    /// The account's name.
+    pub account_name: &'a str,
     /// What the account may use.
     pub limits: &'a AccountLimits,
     /// Consumers of the account in all its streams.

@@ -480,10 +480,10 @@ impl Decoder {
         }
     }
 
-    pub(crate) fn time(&mut self, node: &Node<'_>, into: &mut Option<super::stamp::Stamp>) {
+    pub(crate) fn time(&mut self, node: &Node<'_>, into: &mut Option<crate::stamp::Stamp>) {
         match &node.value {
             Value::Null => *into = None,
-            Value::Text(text) => match super::stamp::Stamp::parse(text) {
+            Value::Text(text) => match crate::stamp::Stamp::parse(text) {
                 Ok(stamp) => *into = Some(stamp),
                 Err(complaint) => self.complain(complaint),
             },
@@ -528,6 +528,11 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn close(self) {
         self.out.push(b'}');
+    }
+
+    /// Everything that was written, to write something else instead.
+    pub(crate) fn whole(&mut self) -> &mut Vec<u8> {
+        self.out
     }
 
     /// Starts a field; its value is written to what comes back.

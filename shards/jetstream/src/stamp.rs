@@ -62,8 +62,8 @@ impl Stamp {
         let bytes = text.as_bytes();
         let complain = |at: usize, part: &str| {
             let rest = String::from_utf8_lossy(bytes.get(at..).unwrap_or_default());
-            let rest = super::json::go_quoted(rest.as_bytes());
-            let whole = super::json::go_quoted(bytes);
+            let rest = crate::json::go_quoted(rest.as_bytes());
+            let whole = crate::json::go_quoted(bytes);
             format!(
                 "parsing time {whole} as \"2006-01-02T15:04:05Z07:00\": cannot parse {rest} as \
                  \"{part}\""
@@ -92,7 +92,7 @@ impl Stamp {
         let (nanos, at) = fraction(bytes);
         let offset = offset(&bytes[at..]).ok_or_else(|| complain(at, "Z07:00"))?;
         let out = |what: &str| {
-            format!("parsing time {}: {what} out of range", super::json::go_quoted(bytes))
+            format!("parsing time {}: {what} out of range", crate::json::go_quoted(bytes))
         };
         if !(1..=12).contains(&month) {
             return Err(out("month"));
@@ -115,11 +115,18 @@ impl Stamp {
 
     /// Appends it in double quotes.
     pub fn put(self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        out.extend_from_slice(self.bare().as_bytes());
+        out.push(b'"');
+    }
+
+    /// Its text.
+    pub fn bare(self) -> String {
         let local = self.seconds + i64::from(self.offset) * 60;
         let (year, month, day) = date(local.div_euclid(86_400));
         let clock = local.rem_euclid(86_400);
         let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
-        let mut text = format!("\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+        let mut text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
         if self.nanos > 0 {
             let digits = format!("{:09}", self.nanos);
             let _ = write!(text, ".{}", digits.trim_end_matches('0'));
@@ -131,8 +138,7 @@ impl Stamp {
             let minutes = self.offset.unsigned_abs();
             let _ = write!(text, "{sign}{:02}:{:02}", minutes / 60, minutes % 60);
         }
-        text.push('"');
-        out.extend_from_slice(text.as_bytes());
+        text
     }
 }
 

@@ -1,0 +1,63 @@
+//! Events about streams and requests (spec 6.15). Nothing is built unless someone listens.
+
+use base::{AccountId, Moment, Random};
+
+use crate::Outlet;
+use crate::ground::Ground;
+use crate::json::Writer;
+use crate::stamp::Stamp;
+
+const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// Characters of an event's name.
+const ID_BYTES: usize = 22;
+
+/// A name that no other event has.
+fn unique(random: &mut Random) -> String {
+    let digit = |_| char::from(DIGITS[random.below(DIGITS.len() as u64) as usize]);
+    (0..ID_BYTES).map(digit).collect()
+}
+
+/// Publishes an event; `fill` writes what is its own.
+pub(crate) fn publish(
+    ground: &mut Ground,
+    out: &mut dyn Outlet,
+    now: Moment,
+    (account, subject): (AccountId, &[u8]),
+    kind: &str,
+    fill: impl FnOnce(&mut Writer<'_>),
+) {
+    if !out.is_wanted(account, subject) {
+        return;
+    }
+    let mut text = Vec::new();
+    let mut writer = Writer::open(&mut text);
+    writer.text("type", &format!("io.nats.jetstream.advisory.v1.{kind}"));
+    writer.text("id", &unique(&mut ground.random));
+    Stamp::from(now.wall).put(writer.field("timestamp"));
+    fill(&mut writer);
+    writer.close();
+    ground.parcel.clear().body(&text);
+    ground.parcel.send(out, account, subject, b"");
+}
+
+/// Publishes that a stream was made, changed or removed.
+pub(crate) fn publish_action(
+    ground: &mut Ground,
+    out: &mut dyn Outlet,
+    now: Moment,
+    (account, stream): (AccountId, &str),
+    action: &str,
+) {
+    let word = match action {
+        "create" => "CREATED",
+        "modify" => "UPDATED",
+        _ => "DELETED",
+    };
+    let subject = format!("$JS.EVENT.ADVISORY.STREAM.{word}.{stream}");
+    let domain = ground.config.domain.clone();
+    publish(ground, out, now, (account, subject.as_bytes()), "stream_action", |writer| {
+        writer.text("stream", stream);
+        writer.text("action", action);
+        writer.text_unless_empty("domain", &domain);
+    });
+}

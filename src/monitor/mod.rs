@@ -1,0 +1,140 @@
+//! Looking after a running server: HTTP endpoints for monitoring, requests in the system account.
+//!
+//! All of it runs on a thread of its own, which owns everything it works with. It asks the cores
+//! by commands and is told what happened on them by notices; no core ever waits for it.
+
+mod cores;
+mod http;
+mod json;
+pub mod query;
+mod state;
+mod usage;
+mod views;
+
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::time::Instant;
+
+use base::Wall;
+use shard::{Answer, Happening, Ticket};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{LocalSet, spawn_local};
+
+use cores::Cores;
+pub(crate) use cores::Reach;
+use state::State;
+pub(crate) use state::{Settled, wall};
+
+use crate::config::Options;
+use crate::notation::join_host_port;
+
+/// What the monitor is told.
+pub(crate) enum Notice {
+    /// This happened on a core.
+    Core { answers: Vec<(Ticket, Answer)>, happenings: Vec<Happening> },
+    /// Another configuration is in force.
+    Settled(Box<Settled>),
+}
+
+/// Where notices are put in.
+#[derive(Clone)]
+pub(crate) struct Notices(UnboundedSender<Notice>);
+
+impl Notices {
+    pub(crate) fn send(&self, notice: Notice) {
+        // Without a monitor nobody wants to know.
+        let _ = self.0.send(notice);
+    }
+}
+
+/// Where notices come out.
+pub(crate) struct Inbox(UnboundedReceiver<Notice>);
+
+/// Both ends of what the monitor is told by.
+pub(crate) fn notices() -> (Notices, Inbox) {
+    let (sender, receiver) = unbounded_channel();
+    (Notices(sender), Inbox(receiver))
+}
+
+/// What the monitor is started with.
+pub(crate) struct Parts {
+    pub(crate) inbox: Inbox,
+    pub(crate) cores: Vec<Reach>,
+    pub(crate) settled: Settled,
+    /// When the cores began to count time.
+    pub(crate) started: (Instant, Wall),
+    pub(crate) listener: Option<TcpListener>,
+}
+
+/// Opens the port for monitoring, if there is to be one. The error is a line for the log.
+pub(crate) fn listen(options: &Options) -> Result<Option<TcpListener>, String> {
+    let monitor = &options.monitor;
+    if monitor.http_port == 0 {
+        return Ok(None);
+    }
+    let port = if monitor.http_port == -1 { 0 } else { monitor.http_port };
+    let host = monitor.host.as_str();
+    let shown = join_host_port(host, port);
+    let fail =
+        |reason: &str| format!("can't listen to the monitor port: listen tcp {shown}: {reason}");
+    let port = u16::try_from(port).map_err(|_| fail("invalid port"))?;
+    // An address that names no interface takes IPv4 and IPv6 alike, where there is IPv6.
+    let listener = match host {
+        "0.0.0.0" | "" => TcpListener::bind(("::", port)).or_else(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => Err(error),
+            _ => TcpListener::bind(("0.0.0.0", port)),
+        }),
+        host => TcpListener::bind((host, port)),
+    };
+    let listener = listener
+        .map_err(|error| fail(&format!("bind: {}", crate::notation::error_text(&error))))?;
+    listener.set_nonblocking(true).map_err(|error| fail(&error.to_string()))?;
+    Ok(Some(listener))
+}
+
+/// What the log says of the port for monitoring.
+pub(crate) fn announcement(options: &Options, address: SocketAddr) -> String {
+    let shown = join_host_port(&options.monitor.host, address.port());
+    format!("Starting http monitor on {shown}")
+}
+
+/// Starts the monitor, which ends with the process.
+pub(crate) fn start(parts: Parts) -> Result<(), String> {
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime needs a few descriptors");
+        LocalSet::new().block_on(&runtime, run(parts));
+    };
+    let thread = std::thread::Builder::new().name("monitor".into()).spawn(run);
+    thread.map(drop).map_err(|error| format!("cannot start the monitor: {error}"))
+}
+
+async fn run(parts: Parts) {
+    let Parts { inbox: Inbox(mut inbox), cores, settled, started, listener } = parts;
+    let state = Rc::new(State::new(Cores::new(cores), started, settled));
+    if let Some(listener) = listener {
+        spawn_local(http::serve(listener, state.clone()));
+    }
+    while let Some(notice) = inbox.recv().await {
+        match notice {
+            Notice::Core { answers, happenings } => {
+                for (ticket, answer) in answers {
+                    state.cores.hear(ticket, answer);
+                }
+                for happening in happenings {
+                    on_happening(&state, happening);
+                }
+            }
+            Notice::Settled(settled) => state.settle(*settled),
+        }
+    }
+}
+
+fn on_happening(state: &State, happening: Happening) {
+    match happening {
+        Happening::Connected(_) | Happening::Refused(..) => {}
+        Happening::Ended(view, reason, subscriptions) => {
+            state.remember(*view, reason, subscriptions);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What the monitor knows by itself: the configuration in force, who is gone, and the clock.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use accounts::Directory;
+use base::{AccountId, Time, Wall};
+use shard::{Answer, Census, Config, ConnectionView, Question, Reason, SubscriptionView};
+
+use super::cores::Cores;
+use super::json::Stamp;
+use super::usage::Usage;
+use crate::config::Options;
+
+/// What is in force, replaced whole by a reload.
+#[derive(Clone)]
+pub(crate) struct Settled {
+    pub(crate) options: Options,
+    pub(crate) config: Config,
+    pub(crate) directory: Directory,
+    /// When it was loaded.
+    pub(crate) loaded: Wall,
+}
+
+/// A connection that is gone.
+pub(super) struct Closed {
+    pub(super) view: ConnectionView,
+    pub(super) reason: Reason,
+    pub(super) stop: Wall,
+    pub(super) subscriptions: Vec<SubscriptionView>,
+}
+
+/// What all parts of the monitor share; they run on one thread.
+pub(super) struct State {
+    pub(super) cores: Cores,
+    pub(super) usage: Usage,
+    pub(super) started: (Instant, Wall),
+    settled: RefCell<Rc<Settled>>,
+    /// Those that are gone, the last one last.
+    pub(super) closed: RefCell<VecDeque<Rc<Closed>>>,
+    /// How often each path was asked for.
+    pub(super) visits: RefCell<BTreeMap<&'static str, u64>>,
+}
+
+impl State {
+    pub(super) fn new(cores: Cores, started: (Instant, Wall), settled: Settled) -> Self {
+        Self {
+            cores,
+            usage: Usage::new(started.0),
+            started,
+            settled: RefCell::new(Rc::new(settled)),
+            closed: RefCell::default(),
+            visits: RefCell::default(),
+        }
+    }
+
+    pub(super) fn settled(&self) -> Rc<Settled> {
+        self.settled.borrow().clone()
+    }
+
+    pub(super) fn settle(&self, settled: Settled) {
+        *self.settled.borrow_mut() = Rc::new(settled);
+    }
+
+    /// The world's time of a moment on the cores' clock.
+    pub(super) fn wall_of(&self, time: Time) -> Wall {
+        // The cores count from one.
+        Wall(self.started.1.0 + (time.0 as i64 - 1).max(0))
+    }
+
+    /// Remembers a connection that came to its end.
+    pub(super) fn remember(
+        &self,
+        view: ConnectionView,
+        reason: Reason,
+        subscriptions: Vec<SubscriptionView>,
+    ) {
+        let most = self.settled().options.monitor.max_closed_clients;
+        let mut closed = self.closed.borrow_mut();
+        closed.push_back(Rc::new(Closed { view, reason, stop: wall(), subscriptions }));
+        while closed.len() > most {
+            closed.pop_front();
+        }
+    }
+
+    /// What there is on all cores together.
+    pub(super) async fn census(&self) -> Census {
+        let answers = self.cores.ask_all(|_| Question::Census).await;
+        let mut sum = Census::default();
+        for (_, answer) in answers {
+            if let Answer::Census(census) = answer {
+                sum.merge(&census);
+            }
+        }
+        sum
+    }
+}
+
+impl Settled {
+    /// The name of an account.
+    pub(super) fn name(&self, account: AccountId) -> &str {
+        self.directory.accounts.get(account.index()).map_or("", |account| &account.name)
+    }
+}
+
+/// The world's clock.
+pub(crate) fn wall() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Wall(since.map_or(0, |since| since.as_nanos() as i64))
+}
+
+/// Now, as it is written.
+pub(super) fn now() -> Stamp {
+    Stamp(wall())
+}

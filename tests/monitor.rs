@@ -1,0 +1,224 @@
+//! Monitoring from outside: shapes, paging and faults of the HTTP endpoints, on one and two cores.
+//!
+//! Texts and field names are the reference's.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use process::{Broker, Launch, Process};
+
+#[path = "support/process.rs"]
+mod process;
+
+/// An answer or an event that takes longer is lost.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A broker and where it can be looked at.
+struct Watched {
+    process: Process,
+    http: SocketAddr,
+}
+
+fn start(cores: u32, config: &str) -> Watched {
+    // The directory is this test's alone.
+    let name = std::thread::current().name().unwrap_or_default().replace("::", "-");
+    let ports = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("ports-{name}"));
+    let _from_an_earlier_run = fs::remove_dir_all(&ports);
+    fs::create_dir_all(&ports).expect("a directory can be made");
+    let config = format!("http: \"127.0.0.1:-1\"\nports_file_dir: {:?}\n{config}", ports.display());
+    let broker = Broker::under_test(cores);
+    let launch = Launch { broker, port: None, config, flags: Vec::new() };
+    let process = Process::start(&launch).expect("the broker starts");
+    let file = fs::read_dir(&ports).expect("the directory is there").flatten().next();
+    let file = fs::read_to_string(file.expect("a ports file").path()).expect("it can be read");
+    let file: Value = serde_json::from_str(&file).expect("the ports file is JSON");
+    let url = file["monitoring"][0].as_str().expect("monitoring is on").to_owned();
+    let http = url.trim_start_matches("http://").parse().expect("an address");
+    Watched { process, http }
+}
+
+/// The status and the body of a page.
+fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("the monitor listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket has a timeout");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("the monitor reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the monitor answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    (status.expect("an answer has a status"), body.to_owned())
+}
+
+fn json(address: SocketAddr, path: &str) -> Value {
+    let (status, body) = get(address, path);
+    assert_eq!(status, 200, "{path}: {body}");
+    serde_json::from_str(&body).expect("an endpoint shows JSON")
+}
+
+/// Asks again until the answer is as wanted.
+fn eventually(address: SocketAddr, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let value = json(address, path);
+        if wanted(&value) {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{path} stays {value:#}");
+    }
+}
+
+/// A client that has said something, and knows that it was heard.
+fn client(address: SocketAddr, lines: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("the broker listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket has a timeout");
+    stream.write_all(format!("{lines}PING\r\n").as_bytes()).expect("the broker reads");
+    let mut heard = Vec::new();
+    while !heard.windows(6).any(|window| window == b"PONG\r\n") {
+        let mut some = [0; 4096];
+        let count = stream.read(&mut some).expect("the broker answers");
+        assert_ne!(count, 0, "the broker closed: {}", String::from_utf8_lossy(&heard));
+        heard.extend_from_slice(&some[..count]);
+    }
+    stream
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+const HELLO: &str =
+    "CONNECT {\"verbose\":false,\"name\":\"one\",\"lang\":\"raw\",\"version\":\"1\"}\r\n";
+
+fn shows_connections(cores: u32) {
+    let broker = start(cores, "");
+    let (nats, http) = (broker.process.address(), broker.http);
+    let first = client(nats, &format!("{HELLO}SUB a.* 1\r\nSUB b q 2\r\nPUB a.x 3\r\nabc\r\n"));
+    let _second = client(nats, "CONNECT {\"verbose\":false,\"name\":\"two\"}\r\n");
+    let connz = json(http, "/connz?subs=1");
+    let expected =
+        ["connections", "limit", "now", "num_connections", "offset", "server_id", "total"];
+    assert_eq!(keys(&connz), expected);
+    assert_eq!((&connz["total"], &connz["num_connections"]), (&2.into(), &2.into()));
+    let one = &connz["connections"][0];
+    assert_eq!(
+        (&one["cid"], &one["name"], &one["kind"]),
+        (&1.into(), &"one".into(), &"Client".into())
+    );
+    for (field, value) in
+        [("in_msgs", 1), ("in_bytes", 3), ("out_msgs", 1), ("out_bytes", 3), ("subscriptions", 2)]
+    {
+        assert_eq!(one[field], value, "{field}");
+    }
+    let mut subjects = one["subscriptions_list"].as_array().expect("a list").clone();
+    subjects.sort_by_key(|subject| subject.as_str().map(str::to_owned));
+    assert_eq!(subjects, ["a.*", "b"]);
+    let paged = json(http, "/connz?offset=1&limit=1&sort=cid&subs=detail");
+    assert_eq!(paged["connections"][0]["cid"], 2);
+    let busiest = json(http, "/connz?sort=msgs_from&limit=1");
+    assert_eq!(busiest["connections"][0]["cid"], 1);
+    assert_eq!(json(http, "/connz?acc=nobody")["connections"], Value::Null);
+    drop(first);
+    let closed = eventually(http, "/connz?state=closed&sort=stop", |connz| connz["total"] == 1);
+    let gone = &closed["connections"][0];
+    assert_eq!((&gone["cid"], &gone["reason"]), (&1.into(), &"Client Closed".into()));
+    assert_eq!(json(http, "/connz?state=any")["total"], 2);
+    let varz = json(http, "/varz");
+    for (field, value) in [("connections", 1), ("total_connections", 2), ("in_msgs", 1)] {
+        assert_eq!(varz[field], value, "{field}");
+    }
+    assert_eq!(varz["gomaxprocs"], cores);
+    assert!(varz["mem"].as_u64().is_some_and(|bytes| bytes > 1 << 20));
+}
+
+#[test]
+fn shows_connections_of_one_core() {
+    shows_connections(1);
+}
+
+#[test]
+fn shows_connections_of_two_cores() {
+    shows_connections(2);
+}
+
+#[test]
+fn shows_subscriptions_in_windows() {
+    let broker = start(2, "");
+    let (nats, http) = (broker.process.address(), broker.http);
+    let lines = (0..3000)
+        .fold(String::new(), |lines, number| lines + &format!("SUB s.{number} {number}\r\n"));
+    let _one = client(nats, &format!("{HELLO}{lines}"));
+    let _two = client(nats, &format!("{HELLO}{lines}SUB s.* q star\r\n"));
+    let own = |path: &str| json(http, &format!("{path}&acc=$G&test=s.7"));
+    let all = own("/subsz?subs=1");
+    assert_eq!(all["total"], 3);
+    let mut seen = 0;
+    for offset in 0..4 {
+        let window = own(&format!("/subsz?subs=1&limit=1&offset={offset}"));
+        let listed = window["subscriptions_list"].as_array().map_or(0, Vec::len);
+        assert_eq!(listed, usize::from(offset < 3));
+        seen += listed;
+    }
+    assert_eq!(seen, 3);
+    assert!(json(http, "/subsz")["num_subscriptions"].as_u64().is_some_and(|count| count >= 6001));
+    let huge = json(http, "/subscriptionsz?subs=1&limit=9223372036854775807");
+    assert!(huge["subscriptions_list"].as_array().is_some_and(|list| list.len() >= 6001));
+}
+
+#[test]
+fn says_what_is_wrong_with_a_request() {
+    let broker = start(1, "");
+    let http = broker.http;
+    for (path, status, text) in [
+        ("/connz?sort=bogus", 400, "invalid sorting option: bogus"),
+        ("/connz?sort=stop", 400, "sort by stop only valid on closed connections"),
+        (
+            "/connz?limit=x",
+            400,
+            "Error decoding int for 'limit': strconv.Atoi: parsing \"x\": invalid syntax",
+        ),
+        ("/connz?state=q", 400, "Error decoding state for q"),
+        ("/subsz?test=a.*", 400, "invalid test subject, must be valid publish subject: a.*"),
+        ("/accountz?acc=x", 400, "Account x does not exist"),
+        ("/raftz", 404, "No Raft nodes registered"),
+        ("/nothing", 404, "404 page not found\n"),
+        (
+            "/healthz?stream=x",
+            400,
+            "{\"status\":\"error\",\"error\":\"\\\"account\\\" must not be empty when checking \
+             stream health\"}",
+        ),
+        ("/healthz", 200, "{\"status\":\"ok\"}"),
+    ] {
+        assert_eq!(get(http, path), (status, text.to_owned()), "{path}");
+    }
+}
+
+#[test]
+fn idle_and_odd_visitors_keep_nobody_out() {
+    let broker = start(1, "http_base_path: mon");
+    let http = broker.http;
+    let idle: Vec<TcpStream> = (0..300).filter_map(|_| TcpStream::connect(http).ok()).collect();
+    for odd in ["\r\n\r\n", "GET", "\0\u{1}\u{2}\r\n\r\n", "GET /mon/varz HTTP/9.9\r\n\r\n"] {
+        let mut stream = TcpStream::connect(http).expect("the monitor listens");
+        stream.write_all(odd.as_bytes()).expect("the monitor reads");
+    }
+    assert_eq!(json(http, "/mon/varz")["http_base_path"], "mon");
+    assert_eq!(get(http, "/varz").0, 404);
+    assert_eq!(get(http, "/mon").0, 200);
+    drop(idle);
+}
+
+#[test]
+fn a_server_that_is_looked_at_stops_when_it_is_told_to() {
+    let broker = start(2, "");
+    let _idle = TcpStream::connect(broker.http).expect("the monitor listens");
+    assert_eq!(json(broker.http, "/varz")["connections"], 0);
+    assert!(broker.process.signal("TERM"));
+    broker.process.wait_for_log("Server Exiting..", PATIENCE).expect("the broker stops");
+}
