@@ -308,7 +308,7 @@ impl Server {
         Settled {
             options: self.options.clone(),
             config: self.config.clone(),
-            directory: Directory::default(),
+            directory: self.config.accounts.clone(),
             loaded: monitor::wall(),
         }
     }

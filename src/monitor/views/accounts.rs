@@ -95,7 +95,7 @@ pub(in super::super) async fn accountz(
         account_detail: None,
     };
     if options.account.is_empty() {
-        view.accounts = directory.accounts.iter().map(|account| account.name.clone()).collect();
+        view.accounts = directory.present().map(|(_, account)| account.name.clone()).collect();
         return Ok(view);
     }
     view.account_detail = Some(detail(state, &options.account).await?);
