@@ -137,19 +137,23 @@ impl Directory {
             return Err(ExchangeFault::InvalidSubject);
         }
         let service = export.is_service();
+        let measured = match &export.kind {
+            ExportKind::Service { response, latency: Some(latency), .. } => {
+                Some((*response, latency.clone()))
+            }
+            _ => None,
+        };
         let same = |old: &&mut Export| old.subject == export.subject && old.is_service() == service;
         match account.exports.iter_mut().find(same) {
-            Some(old) => *old = export.clone(),
-            None => account.exports.push(export.clone()),
+            Some(old) => *old = export,
+            None => account.exports.push(export),
         }
-        let ExportKind::Service { response, latency: Some(latency), .. } = &export.kind else {
-            return Ok(());
-        };
+        let Some((response, latency)) = measured else { return Ok(()) };
         let subject = latency.subject.as_bytes();
         if !grammar::is_literal(subject) || account.service_export(&latency.subject).is_some() {
             return Err(ExchangeFault::LatencySubject);
         }
-        if *response != ResponseType::Singleton {
+        if response != ResponseType::Singleton {
             return Err(ExchangeFault::LatencyResponses);
         }
         Ok(())

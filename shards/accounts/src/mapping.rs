@@ -186,8 +186,8 @@ mod tests {
         let counts = spread(&loses.expect("a mapping"), "a", "");
         assert_eq!(names(&counts), ["", "a", "b"]);
         assert!((400..600).contains(&counts[0].1), "{counts:?}");
-        let stars = Mapping::new("a.*", vec![target("b", 1, "")]).expect("a mapping");
-        assert_eq!(names(&spread(&stars, "a.x", "")), ["a.x", "b"]);
+        let partly = Mapping::new("a.*", vec![target("b", 1, "")]).expect("a mapping");
+        assert_eq!(names(&spread(&partly, "a.x", "")), ["a.x", "b"]);
     }
 
     #[test]

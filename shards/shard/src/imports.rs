@@ -150,7 +150,7 @@ impl Shard {
         let sizes_bytes = header.1;
         let request =
             Message { subject: &subject, reply, header: header.0, tail: &request, sizes_bytes };
-        let before = std::mem::replace(&mut self.scratch.chain.asker, Some(asker));
+        let before = self.scratch.chain.asker.replace(asker);
         let delivered = self.pass_on((exporter, export, share), &request, origin);
         self.scratch.chain.asker = before;
         if let Some(id) = waits.filter(|_| !delivered) {
@@ -197,24 +197,18 @@ impl Shard {
         share: bool,
         own_share: bool,
     ) -> ClientInfo {
-        let by_way = self.scratch.chain.asker.as_ref().filter(|_| {
-            // Only along a chain has it been told before.
-            !self.scratch.chain.exports.is_empty()
-        });
+        // Only along a chain has it been told before.
+        let chain = &self.scratch.chain;
+        let known = chain.asker.as_ref().filter(|_| !chain.exports.is_empty());
         let to_system = exporter == AccountId::SYSTEM;
-        match by_way {
-            Some(known) => {
-                let name = &self.config.accounts.get(importer).name;
-                let info = known.by_way_of(name);
-                let opens = !share && (own_share || to_system);
-                if opens { self.with_server(info) } else { info }
-            }
-            None => {
-                let slot = requestor.unwrap_or(SERVICES);
-                let info = self.client_info(slot, importer, share);
-                if !share && to_system { self.with_server(info) } else { info }
-            }
-        }
+        let (info, opens) = if let Some(known) = known {
+            let name = &self.config.accounts.get(importer).name;
+            (known.by_way_of(name), own_share || to_system)
+        } else {
+            let slot = requestor.unwrap_or(SERVICES);
+            (self.client_info(slot, importer, share), to_system)
+        };
+        if opens && !share { self.with_server(info) } else { info }
     }
 
     /// Waits for the response to a request, if it has a reply subject to send it to.

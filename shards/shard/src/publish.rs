@@ -209,7 +209,7 @@ impl Shard {
         self.end_counted();
     }
 
-    /// Delivers to everyone: on this core, on others, and in other accounts. True if anyone gets it.
+    /// Delivers to everyone, on this core, on others and in other accounts. True if anyone gets it.
     #[inline]
     pub(crate) fn deliver(
         &mut self,
