@@ -84,7 +84,9 @@ fn set_map(reader: &mut Reader, accounts: &Map, whole: &Node) {
     }
     // What accounts share is looked at once all of them are there and sound.
     if reader.errors.is_empty() {
+        let has_system = !reader.settings.no_system_account.unwrap_or(false);
         let directory = directory(reader);
+        directory.has_system = has_system;
         let complaints = exchange::connect(directory, all);
         reader.errors.extend(complaints.iter().map(|complaint| at(whole, complaint)));
     }

@@ -82,6 +82,10 @@ fn add_export(directory: &mut Directory, exporter: AccountId, export: Export) ->
         ExportKind::Service { latency: Some(latency), .. } => quote(&latency.subject),
         _ => String::new(),
     };
+    if !latency.is_empty() && !directory.has_system {
+        let what = "Error adding service latency sampling for";
+        complaints.push(format!("{what} {subject}: system account not setup"));
+    }
     if let Err(fault) = directory.add_export(exporter, export) {
         complaints.push(match fault {
             accounts::ExchangeFault::LatencySubject | accounts::ExchangeFault::LatencyResponses => {
