@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use accounts::Directory;
 use base::CoreId;
@@ -15,9 +15,10 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, XKey};
-use shard::Config;
+use shard::{Config, way_in};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
+use tokio::sync::oneshot;
 
 use crate::auth::{self, Pool};
 use crate::config::{Options, Port, Profile, reload};
@@ -27,6 +28,7 @@ use crate::monitor::{self, Notice, Notices, Reach, Settled};
 use crate::process::{self, PortsFile};
 use crate::reactor::lanes::{End, Lanes, Waker};
 use crate::reactor::{self, Command, Parts, Report, ring};
+use crate::tls::Files;
 
 /// Memory that each executor registers for disk I/O. No disk I/O happens yet; the least that the
 /// library accepts keeps within the usual limit on locked memory.
@@ -34,6 +36,9 @@ const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// Locked memory that the executors' own rings need.
 pub(crate) const MEMLOCK_LEAST: u64 = 512 * 1024;
+
+/// How long a stop waits until the system account has been told of it.
+const GOODBYE_WAIT: Duration = Duration::from_millis(500);
 
 /// Starts the broker and runs it until it is told to stop.
 pub fn run(options: Options) -> ExitCode {
@@ -75,6 +80,7 @@ struct Server {
     options: Options,
     config: Config,
     logger: Logger,
+    secrets: Files,
     cores: Vec<Core>,
     reports: mpsc::Receiver<Report>,
     address: SocketAddr,
@@ -83,10 +89,20 @@ struct Server {
     ports_file: Option<PortsFile>,
     notices: Notices,
     lame_duck: bool,
-    /// Cores that have yet to say that the last configuration holds for everyone.
-    reloading: usize,
-    /// Is the file to be read once more when they have?
-    reload_again: bool,
+    reloading: Reloading,
+}
+
+/// Who asked for a reload, to be told how it ended.
+type Asker = oneshot::Sender<Result<(), String>>;
+
+/// A reload under way, if one is.
+#[derive(Default)]
+struct Reloading {
+    /// Cores that have yet to say that the configuration holds for everyone.
+    cores: usize,
+    askers: Vec<Asker>,
+    /// Who asked meanwhile: then the file is read once more.
+    again: Option<Vec<Asker>>,
 }
 
 struct Core {
@@ -104,12 +120,14 @@ impl Server {
             return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
         }
         let mut config = shard_config(&options);
+        let secrets = Files::read(&options)?;
         for (level, line) in process::banner(&options, &config.server_id, None) {
             logger.line(level, line);
         }
         if let Some(path) = &options.pid_file {
             process::write_pid_file(path)?;
         }
+        secrets.warn(logger);
         let listener = listen(&options)?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         config.port = advertised(&options).1.unwrap_or(address.port());
@@ -125,6 +143,7 @@ impl Server {
             options,
             config,
             logger: logger.clone(),
+            secrets,
             cores: Vec::new(),
             reports,
             address,
@@ -132,8 +151,7 @@ impl Server {
             ports_file: None,
             notices,
             lame_duck: false,
-            reloading: 0,
-            reload_again: false,
+            reloading: Reloading::default(),
         };
         let seed = random_seed();
         let mut jetstream = match &server.options.jetstream {
@@ -149,6 +167,7 @@ impl Server {
             settled: server.settled(),
             started,
             listener: watched,
+            reports: reports_in,
         })?;
         server.announce()?;
         Ok(server)
@@ -177,6 +196,7 @@ impl Server {
                 listener: listener.take(),
                 // The first core stores for all.
                 jetstream: jetstream.take(),
+                secrets: self.secrets.secrets(),
                 lanes,
                 provers,
                 commands: commands_out,
@@ -210,6 +230,17 @@ impl Server {
         let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let port = self.address.port();
         self.logger.info(format_args!("Listening for client connections on {shown}:{port}"));
+        if let Some(tls) = &self.options.tls {
+            let only_first = tls.first == way_in::First::Always;
+            let optional = self.options.allow_non_tls && !only_first;
+            let state = if optional { "available" } else { "required" };
+            self.logger.info(format_args!("TLS {state} for client connections"));
+            if only_first {
+                let text = "Clients that are not using \"TLS Handshake First\" option will fail to \
+                            connect";
+                self.logger.line(log::Level::Warn, text);
+            }
+        }
         if let Some(directory) = &self.options.ports_file_dir {
             self.ports_file = Some(PortsFile::write(directory, self.address, self.monitor)?);
         }
@@ -231,6 +262,7 @@ impl Server {
                     return ExitCode::FAILURE;
                 }
                 Ok(Report::Reconfigured(count)) => self.note_reconfigured(count),
+                Ok(Report::Reload(asker)) => self.reload(vec![asker]),
                 Ok(Report::Ready | Report::Stopped) => {}
                 Err(mpsc::RecvError) => unreachable!("the signal thread holds the other end"),
             }
@@ -248,9 +280,10 @@ impl Server {
             SIGUSR1 => self.logger.reopen(),
             SIGUSR2 => {
                 self.lame_duck = true;
+                self.notices.send(Notice::LameDuck);
                 self.tell(|| Command::LameDuck);
             }
-            SIGHUP => self.reload(),
+            SIGHUP => self.reload(Vec::new()),
             _ => {}
         }
         false
@@ -258,27 +291,42 @@ impl Server {
 
     /// A reload is over when what it changed holds for every connection.
     fn note_reconfigured(&mut self, count: u32) {
-        self.reloading -= count as usize;
-        if self.reloading > 0 {
+        self.reloading.cores -= count as usize;
+        if self.reloading.cores > 0 {
             return;
         }
         self.logger.info(reload::summary(&self.options));
-        if std::mem::take(&mut self.reload_again) {
-            self.reload();
+        for asker in std::mem::take(&mut self.reloading.askers) {
+            // Whoever asked may be gone.
+            let _ = asker.send(Ok(()));
+        }
+        if let Some(askers) = self.reloading.again.take() {
+            self.reload(askers);
         }
     }
 
-    fn reload(&mut self) {
-        if self.reloading > 0 {
-            self.reload_again = true;
+    fn reload(&mut self, mut askers: Vec<Asker>) {
+        if self.reloading.cores > 0 {
+            self.reloading.again.get_or_insert_default().append(&mut askers);
             return;
         }
-        let fresh = reload::read(&self.options)
-            .and_then(|options| reload::diff(&self.options, &options).map(|all| (options, all)));
+        let fresh = reload::read(&self.options).and_then(|options| {
+            let mut changes = reload::diff(&self.options, &options)?;
+            let secrets = Files::read(&options)?;
+            changes.extend(self.secrets.changes(&secrets));
+            Ok((options, secrets, changes))
+        });
         match fresh {
-            Ok((options, changes)) => self.put_in_force(options, changes),
+            Ok((options, secrets, changes)) => {
+                self.reloading.askers = askers;
+                self.secure(secrets);
+                self.put_in_force(options, changes);
+            }
             Err(problem) => {
                 self.logger.error(format_args!("Failed to reload server configuration: {problem}"));
+                for asker in askers {
+                    let _ = asker.send(Err(problem.clone()));
+                }
             }
         }
     }
@@ -299,8 +347,15 @@ impl Server {
         }
         self.tell(|| Command::Reconfigure(Box::new(config.clone())));
         self.config = config;
-        self.reloading = self.cores.len();
+        self.reloading.cores = self.cores.len();
         self.notices.send(Notice::Settled(Box::new(self.settled())));
+    }
+
+    /// Lets later handshakes be made by these.
+    fn secure(&mut self, secrets: Files) {
+        secrets.warn(&self.logger);
+        self.secrets = secrets;
+        self.tell(|| Command::Secure(self.secrets.secrets()));
     }
 
     /// What is in force from now on.
@@ -359,6 +414,10 @@ impl Server {
 
     fn stop(mut self, code: ExitCode) -> ExitCode {
         self.logger.info("Initiating Shutdown...");
+        let (told, heard) = mpsc::channel();
+        self.notices.send(Notice::Stopping(told));
+        // Those who listen should know, but a stop waits for nobody.
+        let _ = heard.recv_timeout(GOODBYE_WAIT);
         self.tell(|| Command::Stop);
         for core in self.cores.drain(..) {
             if let Err(error) = core.thread.join() {
@@ -494,6 +553,15 @@ fn shard_config_after(options: &Options, earlier: &Directory) -> Config {
         jetstream: options.jetstream.is_some(),
         domain: options.jetstream.as_ref().map_or_else(String::new, |js| js.domain.clone()),
         lame_duck_grace: options.lame_duck_grace_period,
+        tls: options.tls.as_ref().map(|tls| way_in::Tls {
+            optional: options.allow_non_tls,
+            verify: tls.verify,
+            map: tls.map,
+            first: tls.first,
+            timeout: tls.timeout,
+            rate_limit: tls.rate_limit,
+            pinned: tls.pinned.clone(),
+        }),
         ..Config::default()
     }
 }

@@ -15,3 +15,4 @@ pub mod monitor;
 pub mod notation;
 pub mod process;
 pub mod reactor;
+mod tls;

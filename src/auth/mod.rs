@@ -1,17 +1,17 @@
 //! What must not run on a core: bcrypt and signatures.
 //!
-//! A few threads share the proofs that the cores ask for. Whoever offers wrong passwords keeps these
-//! threads busy and nobody else; a core only hands a claim over and takes an answer.
+//! A few threads share the proofs that the cores ask for. Whoever offers wrong passwords keeps
+//! these threads busy and nobody else; a core only hands a claim over and takes an answer.
 
 use std::collections::HashMap;
 use std::sync::mpsc;
 
 use nkeys::KeyPair;
 use sha2::{Digest as _, Sha256};
-use shard::{Claim, NonceKey, Outcome, Password, Proof, Signature};
+use shard::{Claim, NonceKey, Outcome, Password, Proof, Shard, Signature};
 
+use crate::reactor::Command;
 use crate::reactor::lanes::Waker;
-use crate::reactor::{Answered, Command};
 
 /// Threads that prove, for each core of the broker: half as many, since a core in doubt has better
 /// things to do, but no more than four, which is some two hundred bcrypt hashes a second of the
@@ -36,6 +36,20 @@ struct Job {
     claim: Claim,
     commands: mpsc::Sender<Command>,
     waker: Waker,
+}
+
+/// A claim that was looked at.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    claim: Claim,
+    outcome: Outcome,
+}
+
+impl Answered {
+    /// Tells the shard whose claim it is.
+    pub(crate) fn hand_in(self, shard: &mut Shard) {
+        shard.proven(self.claim.slot, self.claim.id, self.claim.number, self.outcome);
+    }
 }
 
 /// The way of one core to those who prove.
@@ -91,9 +105,9 @@ fn work(jobs: &mpsc::Receiver<Job>) {
     let mut prover = Prover::default();
     while let Ok(Job { claim, commands, waker }) = jobs.recv() {
         let outcome = prover.look_at(&claim.proof);
-        let answer = Answered { slot: claim.slot, id: claim.id, number: claim.number, outcome };
+        let answered = Box::new(Answered { claim, outcome });
         // A core that has ended needs no answer.
-        if commands.send(Command::Proven(Box::new(answer))).is_ok() {
+        if commands.send(Command::Proven(answered)).is_ok() {
             waker.ring();
         }
     }

@@ -35,6 +35,8 @@ pub(super) struct Tls {
     pub(super) on: Option<bool>,
     pub(super) certificate: String,
     pub(super) key: String,
+    pub(super) authorities: String,
+    pub(super) verify: bool,
     /// Whether any flag with a name in `tls…` but `--tls` was given.
     pub(super) details: bool,
 }
@@ -217,7 +219,10 @@ static FLAGS: &[Flag] = &[
     parsed(&["profile"], set_profile),
     // Features still to come.
     bool(&["tls"], |l, v| l.tls.on = Some(v)),
-    bool(&["tlsverify"], |l, _| l.tls.details = true),
+    bool(&["tlsverify"], |l, v| {
+        l.tls.details = true;
+        l.tls.verify = v;
+    }),
     text(&["tlscert"], |l, v| {
         l.tls.details = true;
         l.tls.certificate = v;
@@ -226,7 +231,10 @@ static FLAGS: &[Flag] = &[
         l.tls.details = true;
         l.tls.key = v;
     }),
-    text(&["tlscacert"], |l, _| l.tls.details = true),
+    text(&["tlscacert"], |l, v| {
+        l.tls.details = true;
+        l.tls.authorities = v;
+    }),
     text(&["cluster", "cluster_listen"], |l, v| {
         l.cluster.listen = Some(v);
     }),

@@ -6,9 +6,9 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{self, Options};
+use crate::config::{self, Options, Pair, Tls};
 use crate::notation::{quote, split_host_port};
-use crate::process;
+use crate::{process, tls};
 
 mod flags;
 mod usage;
@@ -86,6 +86,7 @@ fn configure(line: CommandLine) -> Result<Launch, String> {
         return start(line, None, String::new());
     }
     let file = config::read_file(&line.config).map_err(|problem| problem.to_string())?;
+    file.check_named_files()?;
     let mut warnings = String::new();
     for warning in &file.warnings {
         let _ = writeln!(warnings, "{warning}");
@@ -120,6 +121,7 @@ fn start(
     }
     let file = file.map(|file| (line.config.as_str(), file));
     let options = Box::new(config::load(line.settings, file)?);
+    tls::Files::read(&options)?;
     Ok(Launch::Start { options, stderr })
 }
 
@@ -135,7 +137,13 @@ fn want_tls(line: &mut CommandLine) -> Result<(), String> {
     if line.tls.key.is_empty() {
         return Err("TLS Server private key must be present and valid".to_owned());
     }
-    line.settings.missing_features.push("--tls".to_owned());
+    let pair = Pair { certificate: line.tls.certificate.clone(), key: line.tls.key.clone() };
+    line.settings.tls_files = Some(Tls {
+        pairs: vec![pair],
+        authorities: Some(line.tls.authorities.clone()).filter(|file| !file.is_empty()),
+        verify: line.tls.verify,
+        ..Tls::default()
+    });
     Ok(())
 }
 

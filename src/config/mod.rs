@@ -40,6 +40,7 @@ pub use options::{LogTime, Options, Port, Profile};
 pub use parser::{MAX_COPIED_NODES, MAX_INCLUDES, MAX_NESTING, Surroundings};
 pub use settings::Settings;
 pub use store::{Cipher, JetStream, Keys, Sync};
+pub use tls::{Pair, Tls};
 pub use tree::{Map, Node, Value};
 
 /// A file that was read: what it says, and what it should not say.
@@ -135,6 +136,11 @@ impl Surroundings for Machine {
 }
 
 impl File {
+    /// Whether the files that the file names can be used. The error is one line for the user.
+    pub fn check_named_files(&self) -> Result<(), String> {
+        self.settings.tls.iter().try_for_each(|tls| crate::tls::load(tls).map(drop))
+    }
+
     /// Whether the file asks for a cluster.
     pub fn has_cluster(&self) -> bool {
         self.settings.missing_features.iter().any(|feature| feature == "cluster")

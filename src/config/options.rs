@@ -11,6 +11,7 @@ use accounts::Directory;
 use super::JetStream;
 use super::authorization::Authorization;
 use super::settings::Settings;
+use super::tls::Tls;
 
 /// Every option, with defaults filled in.
 ///
@@ -87,6 +88,10 @@ pub struct Options {
     pub accounts: Directory,
     /// How long a new client may take to say who it is.
     pub auth_timeout: Duration,
+    /// TLS of the port for clients.
+    pub tls: Option<Tls>,
+    /// May clients do without TLS?
+    pub allow_non_tls: bool,
     /// Report every so many failures of a first connection to another server.
     pub connect_error_reports: i64,
     /// Report every so many failures of a repeated connection to another server.

@@ -4,6 +4,10 @@
 //! [`diff`] compares: either a list of [`Change`]s to apply and to log, or the one change that
 //! needs a restart, and then nothing is applied.
 
+use std::time::Duration;
+
+use shard::way_in::First;
+
 use super::options::{LogTime, Options, Port};
 use super::{Authorization, Problem, User, load, read_file};
 use crate::notation::duration_text;
@@ -57,6 +61,7 @@ pub fn diff(old: &Options, new: &Options) -> Result<Vec<Change>, String> {
     let mut changes = Changes::default();
     log(old, new, &mut changes);
     clients(old, new, &mut changes);
+    tls(old, new, &mut changes);
     files(old, new, &mut changes);
     rest(old, new, &mut changes);
     Ok(changes.0)
@@ -195,6 +200,38 @@ fn clients(old: &Options, new: &Options, changes: &mut Changes) {
     changes.note(old.no_fast_producer_stall != new.no_fast_producer_stall, Kind::Value, || {
         let not = if new.no_fast_producer_stall { "not " } else { "" };
         format!("Reloaded: fast producers will {not}be stalled")
+    });
+}
+
+fn tls(old: &Options, new: &Options, changes: &mut Changes) {
+    let timeout =
+        |options: &Options| options.tls.as_ref().map_or(Duration::ZERO, |tls| tls.timeout);
+    changes.note(timeout(old) != timeout(new), Kind::Value, || {
+        format!("Reloaded: tls timeout = {}", timeout(new).as_secs_f64())
+    });
+    let first = |options: &Options| {
+        let first = options.tls.as_ref().map_or(First::Never, |tls| tls.first);
+        match first {
+            First::Never => (false, Duration::ZERO),
+            First::Always => (true, Duration::ZERO),
+            First::Fallback(wait) => (true, wait),
+        }
+    };
+    changes.note(first(old).0 != first(new).0, Kind::Value, || {
+        format!("Reloaded: Client TLS handshake first: {}", first(new).0)
+    });
+    changes.note(first(old).1 != first(new).1, Kind::Value, || {
+        let wait = duration_text(first(new).1);
+        format!("Reloaded: Client TLS handshake first fallback delay: {wait}")
+    });
+    let pinned = |options: &Options| {
+        let mut pinned = options.tls.as_ref().map_or_else(Vec::new, |tls| tls.pinned.clone());
+        pinned.sort_unstable();
+        pinned
+    };
+    let pins = pinned(new);
+    changes.note(pinned(old) != pins, Kind::Value, || {
+        format!("Reloaded: {} pinned_certs", pins.len())
     });
 }
 

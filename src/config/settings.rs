@@ -14,6 +14,7 @@ use super::JetStream;
 use super::authorization::Authorization;
 use super::native;
 use super::options::{LogTime, Monitor, Options, Port, Profile};
+use super::tls::Tls;
 use crate::notation::{duration_text, format_duration, join_host_port, split_host_port};
 
 macro_rules! settings {
@@ -96,6 +97,10 @@ settings! {
     jetstream: bool,
     store_dir: String,
     jetstream_block: super::store::Block,
+    tls: Tls,
+    /// The files that the command line names, which stand in for those of the block.
+    tls_files: Tls,
+    allow_non_tls: bool,
     connect_error_reports: i64,
     reconnect_error_reports: i64,
     tags: Vec<String>,
@@ -182,6 +187,8 @@ impl Settings {
             authorization: self.authorization()?,
             auth_timeout: self.auth_timeout()?,
             accounts: self.directory()?,
+            tls: self.tls(),
+            allow_non_tls: self.allow_non_tls.unwrap_or(false),
             connect_error_reports: nonzero(
                 self.connect_error_reports,
                 default::CONNECT_ERROR_REPORTS,
@@ -221,6 +228,23 @@ impl Settings {
     fn jetstream(&self) -> Option<JetStream> {
         let block = self.jetstream_block.clone().unwrap_or_default();
         self.jetstream.unwrap_or(false).then(|| block.resolve(text(self.store_dir.clone())))
+    }
+
+    /// The command line says which files, and whether clients show a certificate; the block all
+    /// else.
+    fn tls(&self) -> Option<Tls> {
+        match (self.tls.clone(), self.tls_files.clone()) {
+            (None, files) => files,
+            (block, None) => block,
+            (Some(block), Some(files)) => Some(Tls {
+                map: block.map,
+                first: block.first,
+                timeout: block.timeout,
+                rate_limit: block.rate_limit,
+                pinned: block.pinned,
+                ..files
+            }),
+        }
     }
 
     fn host(&self) -> String {
@@ -264,7 +288,11 @@ impl Settings {
 
     fn auth_timeout(&self) -> Result<Duration, String> {
         match self.auth_timeout_s {
-            None | Some(0.0) => Ok(default::AUTH_TIMEOUT),
+            None | Some(0.0) => Ok(match self.tls() {
+                // A handshake may come first.
+                Some(tls) => tls.timeout + Duration::from_secs(1),
+                None => default::AUTH_TIMEOUT,
+            }),
             Some(seconds) => Duration::try_from_secs_f64(seconds)
                 .map_err(|_| format!("invalid authorization timeout of {seconds} seconds")),
         }

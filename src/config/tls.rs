@@ -1,9 +1,76 @@
-//! `tls` blocks and the blocks about certificate revocation. TLS is still to come; what is checked
-//! here is all that does not need the certificates themselves.
+//! `tls` blocks and the blocks about certificate revocation. What is checked here is all that does
+//! not need the certificates themselves; those are read by [`crate::tls`].
+
+use std::time::Duration;
+
+use shard::way_in::First;
 
 use super::schema::{Reader, array, at, map, text};
 use super::tree::{Map, Node, Value};
 use crate::notation::{parse_duration, quote};
+
+/// Time for a handshake where the block does not say.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the handshake is waited for before INFO, where that is left to the broker.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+
+/// The `tls` block of a listener for clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// `file:line:column` of the block, with which complaints about its files begin; empty when it
+    /// came from the command line.
+    pub position: String,
+    /// Certificates with their keys, the preferred one first.
+    pub pairs: Vec<Pair>,
+    /// The file of the authorities that sign the certificates of clients.
+    pub authorities: Option<String>,
+    /// Must clients show a certificate?
+    pub verify: bool,
+    /// Does the certificate say who the user is?
+    pub map: bool,
+    /// Whether the handshake comes before INFO.
+    pub first: First,
+    /// Time for the handshake.
+    pub timeout: Duration,
+    /// Handshakes a second; zero for no limit.
+    pub rate_limit: i64,
+    /// The public keys that clients may have, as lower-case hexadecimal SHA-256; empty for any.
+    pub pinned: Vec<String>,
+    /// Suites of TLS 1.2 by their registered names; empty for all that are sound.
+    pub suites: Vec<String>,
+    /// Curves by Go's names, the preferred one first; empty for the usual.
+    pub curves: Vec<String>,
+    /// Is TLS 1.2 turned away?
+    pub only_1_3: bool,
+}
+
+/// A certificate with its key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pair {
+    /// The file of the certificate and those between it and its authority.
+    pub certificate: String,
+    /// The file of the private key.
+    pub key: String,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            position: String::new(),
+            pairs: Vec::new(),
+            authorities: None,
+            verify: false,
+            map: false,
+            first: First::Never,
+            timeout: TIMEOUT,
+            rate_limit: 0,
+            pinned: Vec::new(),
+            suites: Vec::new(),
+            curves: Vec::new(),
+            only_1_3: false,
+        }
+    }
+}
 
 /// Suites that TLS 1.2 and 1.3 still count as sound.
 const SUITES: [&str; 13] = [
@@ -48,7 +115,109 @@ const CURVES: [&str; 7] = [
     "SecP384r1MLKEM1024",
 ];
 
-/// A `tls` block of a listener for clients.
+/// The `tls` block of the listener for clients.
+pub(super) fn set(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+    reader.settings.tls = Some(read(reader, node)?);
+    Ok(())
+}
+
+/// Reads the `tls` block of a listener for clients.
+pub(super) fn read(reader: &mut Reader, node: &Node) -> Result<Tls, String> {
+    check(node, true)?;
+    let mut tls = Tls { position: node.position(), ..Tls::default() };
+    let mut single = Pair::default();
+    for (key, node) in map(node)?.iter() {
+        tls.take(&key.to_lowercase(), node, &mut single)?;
+        if key.eq_ignore_ascii_case("ocsp_peer") && !matches!(node.value, Value::Bool(false)) {
+            reader.settings.missing_features.push("tls ocsp_peer".to_owned());
+        }
+    }
+    match (single.certificate.is_empty(), single.key.is_empty()) {
+        (false, true) => return Err(at(node, "missing 'key_file' in TLS configuration")),
+        (true, false) => return Err(at(node, "missing 'cert_file' in TLS configuration")),
+        (false, false) => tls.pairs = vec![single],
+        (true, true) => {}
+    }
+    Ok(tls)
+}
+
+impl Tls {
+    /// Takes what a checked key says.
+    fn take(&mut self, key: &str, node: &Node, single: &mut Pair) -> Result<(), String> {
+        let yes = matches!(node.value, Value::Bool(true));
+        match key {
+            "cert_file" => single.certificate = text(node)?,
+            "key_file" => single.key = text(node)?,
+            "ca_file" => self.authorities = Some(text(node)?).filter(|file| !file.is_empty()),
+            "verify" => self.verify |= yes,
+            "verify_and_map" => {
+                self.verify |= yes;
+                self.map = yes;
+            }
+            "cipher_suites" => self.suites = texts(node)?,
+            "curve_preferences" => self.curves = texts(node)?,
+            "timeout" => self.timeout = seconds(node).unwrap_or(TIMEOUT),
+            "connection_rate_limit" => {
+                if let Value::Integer(limit) = node.value {
+                    self.rate_limit = limit;
+                }
+            }
+            "pinned_certs" => {
+                self.pinned = texts(node)?.iter().map(|key| key.to_lowercase()).collect();
+            }
+            "min_version" => self.only_1_3 = text(node)? == "1.3",
+            "handshake_first" | "first" | "immediate" => self.first = first(node)?,
+            "certs" | "certificates" => self.pairs = pairs(node)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn texts(node: &Node) -> Result<Vec<String>, String> {
+    array(node)?.iter().map(text).collect()
+}
+
+fn seconds(node: &Node) -> Option<Duration> {
+    let seconds = match &node.value {
+        Value::Integer(seconds) => *seconds as f64,
+        Value::Float(seconds) => *seconds,
+        _ => parse_duration(&text(node).ok()?).ok()? as f64 / 1e9,
+    };
+    Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero())
+}
+
+fn first(node: &Node) -> Result<First, String> {
+    if let Value::Bool(first) = node.value {
+        return Ok(if first { First::Always } else { First::Never });
+    }
+    let word = text(node)?.to_lowercase();
+    Ok(match word.as_str() {
+        "true" | "on" => First::Always,
+        "false" | "off" => First::Never,
+        "auto" | "auto_fallback" => First::Fallback(FIRST_WAIT),
+        _ => match parse_duration(&word).map(u64::try_from) {
+            Ok(Ok(wait)) if wait > 0 => First::Fallback(Duration::from_nanos(wait)),
+            _ => First::Always,
+        },
+    })
+}
+
+fn pairs(node: &Node) -> Result<Vec<Pair>, String> {
+    let pair = |node: &Node| {
+        let mut pair = Pair::default();
+        for (key, node) in map(node)?.iter() {
+            match key {
+                "cert_file" => pair.certificate = text(node)?,
+                _ => pair.key = text(node)?,
+            }
+        }
+        Ok(pair)
+    };
+    array(node)?.iter().map(pair).collect()
+}
+
+/// A `tls` block of a listener for clients that is still to come.
 pub(super) fn check_client(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     check(node, true)
 }
@@ -292,7 +461,7 @@ fn check_seconds(node: &Node, prefix: &str) -> Result<(), String> {
     }
 }
 
-/// `ocsp`, which without TLS has nothing to staple.
+/// `ocsp`: what to staple to certificates. By default only those that demand it are stapled.
 pub(super) fn check_ocsp(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let block: &Map = match &node.value {
         Value::Bool(_) => return Ok(()),
@@ -309,6 +478,9 @@ pub(super) fn check_ocsp(reader: &mut Reader, _: &str, node: &Node) -> Result<()
                 if !["always", "must", "never", "auto"].contains(&mode.as_str()) {
                     let reason = "error parsing ocsp config: unsupported ocsp mode string";
                     reader.errors.push(at(node, reason));
+                }
+                if ["always", "must"].contains(&mode.as_str()) {
+                    reader.settings.missing_features.push(format!("ocsp: {mode}"));
                 }
             }
             "urls" => drop(array(node)?),

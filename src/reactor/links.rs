@@ -6,10 +6,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use base::Slot;
 use nix::sys::socket::{self, MsgFlags};
 
+use super::gate::Gate;
+
 /// One socket and what is under way on it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Link {
-    socket: Option<OwnedFd>,
+    pub(super) socket: Option<OwnedFd>,
+    /// What stands between the socket and the shard, if anything does.
+    pub(super) gate: Option<Box<Gate>>,
     /// Is a receive under way?
     pub(crate) receiving: bool,
     /// Is a poll for writing under way?
@@ -33,8 +37,8 @@ pub(crate) enum Written {
 }
 
 impl Link {
-    pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket: Some(socket), ..Self::default() }
+    pub(crate) fn new(socket: OwnedFd, gate: Option<Box<Gate>>) -> Self {
+        Self { socket: Some(socket), gate, ..Self::default() }
     }
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
@@ -52,15 +56,7 @@ impl Link {
 
     /// Writes what the socket takes without waiting.
     pub(crate) fn write(&self, bytes: &[u8]) -> Written {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        loop {
-            match socket::send(self.socket().as_raw_fd(), bytes, flags) {
-                Ok(count) => return Written::Bytes(count),
-                Err(nix::errno::Errno::EAGAIN) => return Written::WouldBlock,
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(_) => return Written::Failed,
-            }
-        }
+        write(self.socket(), bytes)
     }
 
     pub(crate) fn shut(&self, how: Shutdown) {
@@ -74,8 +70,21 @@ impl Link {
     }
 }
 
+/// Writes what a socket takes without waiting.
+pub(super) fn write(socket: BorrowedFd<'_>, bytes: &[u8]) -> Written {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    loop {
+        match socket::send(socket.as_raw_fd(), bytes, flags) {
+            Ok(count) => return Written::Bytes(count),
+            Err(nix::errno::Errno::EAGAIN) => return Written::WouldBlock,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return Written::Failed,
+        }
+    }
+}
+
 /// The links of a core by slot.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Links {
     links: Vec<Link>,
     used: usize,
@@ -106,6 +115,11 @@ impl Links {
 
     pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut Link {
         &mut self.links[slot.index()]
+    }
+
+    /// The gate of a link that has one.
+    pub(super) fn gate(&mut self, slot: Slot) -> &mut Gate {
+        self.links[slot.index()].gate.as_mut().expect("the link has a gate")
     }
 
     pub(crate) const fn are_empty(&self) -> bool {

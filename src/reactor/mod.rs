@@ -4,19 +4,22 @@
 //! 1. Completions are collected from the ring.
 //! 2. What the lanes hold is handed to the shard *before* what was collected: whoever sent input
 //!    because of something another core did finds it done (docs/decisions/flush-barrier.md).
-//! 3. Input is handed to the shard.
+//! 3. Input is handed to the shard, and so is what the disk has done.
 //! 4. Frames for other cores are moved to the lanes *before* anything is written to a socket.
 //! 5. The turn's effects are carried out.
 //! 6. If nothing is left to do, the core spins for a bounded time and then sleeps in the ring.
 //!
 //! # glommio
-//! The turn runs as the main task of a glommio executor, which pins the thread and will carry disk
-//! I/O. As long as no disk operation is under way the core sleeps in its own ring: one system call,
-//! where parking through glommio makes about five.
+//! The turn runs as the main task of a glommio executor, which pins the thread. Sockets and files
+//! are the business of the core's own ring, in which it also sleeps: one system call, where parking
+//! through glommio makes about five.
 
+mod disk;
+pub(crate) mod gate;
 pub(crate) mod lanes;
 mod links;
 pub(crate) mod ring;
+mod speech;
 
 use std::collections::VecDeque;
 use std::net::{Shutdown, TcpListener};
@@ -24,18 +27,22 @@ use std::os::fd::AsFd as _;
 use std::sync::mpsc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use base::{AccountId, ConnectionId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
+use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
-use shard::{Config, Effects, Outcome, Owner, Peer, Question, Shard, Socket, Ticket};
-use wire::Message;
+use shard::{Config, Effects, Owner, Peer, Question, Shard, Socket, Ticket};
+use storage::Store;
+use tokio::sync::oneshot;
 
-use crate::auth::Provers;
+use crate::auth::{Answered, Provers};
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{Notice, Notices};
+use disk::Disk;
+use gate::{Gatehouse, Secrets};
 use lanes::Lanes;
 use links::{Link, Links, Written};
 use ring::{Event, Kind, Ring};
+pub(crate) use speech::Speech;
 
 /// Buffers that the kernel may fill before the broker has looked at them. Together they bound the
 /// input of one turn: 32 times 64 KiB, well under a millisecond of work and within the second-level
@@ -60,53 +67,16 @@ pub(crate) enum Command {
     Reconfigure(Box<Config>),
     /// Something that a connection claimed was looked at.
     Proven(Box<Answered>),
+    /// Let later handshakes be made by these.
+    Secure(Secrets),
     /// Log at other levels.
     SetLevels(log::Levels),
     /// Answer a question.
     Ask(Ticket, Question),
-    #[expect(dead_code, reason = "for requests to the server")]
     /// Tell of the requests that come on these subjects.
     Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
-    #[expect(dead_code, reason = "for requests to the server")]
     /// Publish a message of the server's own.
     Speak(Box<Speech>),
-}
-
-/// What a claim came to.
-#[derive(Debug)]
-pub(crate) struct Answered {
-    pub(crate) slot: Slot,
-    pub(crate) id: ConnectionId,
-    pub(crate) number: u64,
-    pub(crate) outcome: Outcome,
-}
-
-/// A message of the server's own.
-#[derive(Clone, Debug)]
-pub(crate) struct Speech {
-    pub(crate) account: AccountId,
-    pub(crate) subject: Vec<u8>,
-    pub(crate) reply: Vec<u8>,
-    /// The header block with its empty line, or nothing.
-    pub(crate) header: Vec<u8>,
-    pub(crate) payload: Vec<u8>,
-}
-
-impl Speech {
-    fn publish(&self, shard: &mut Shard) {
-        let (header, total) = (self.header.len(), self.header.len() + self.payload.len());
-        let mut tail = match header {
-            0 => format!("{total}\r\n"),
-            _ => format!("{header} {total}\r\n"),
-        }
-        .into_bytes();
-        let sizes_bytes = tail.len();
-        tail.extend_from_slice(&self.header);
-        tail.extend_from_slice(&self.payload);
-        tail.extend_from_slice(b"\r\n");
-        let (subject, reply) = (&self.subject, &self.reply);
-        shard.speak(self.account, &Message { subject, reply, header, tail: &tail, sizes_bytes });
-    }
 }
 
 /// What a core, or the signal thread, tells the boot thread.
@@ -124,6 +94,8 @@ pub(crate) enum Report {
     Stopped,
     /// A signal came.
     Signal(i32),
+    /// The configuration is to be read again.
+    Reload(oneshot::Sender<Result<(), String>>),
 }
 
 /// What a core is started with.
@@ -135,6 +107,7 @@ pub(crate) struct Parts {
     pub(crate) spin: Duration,
     pub(crate) listener: Option<TcpListener>,
     pub(crate) jetstream: Option<jetstream::Parts>,
+    pub(crate) secrets: Secrets,
     pub(crate) lanes: Lanes,
     pub(crate) provers: Provers,
     pub(crate) commands: mpsc::Receiver<Command>,
@@ -166,6 +139,8 @@ struct Reactor {
     ring: Ring,
     events: Vec<Event>,
     effects: Effects,
+    /// The disk that this core stores on, if it does.
+    disk: Option<Disk>,
     listener: Option<TcpListener>,
     accept_again: Time,
     commands: mpsc::Receiver<Command>,
@@ -185,6 +160,7 @@ struct Desk {
     shard: Shard,
     links: Links,
     lanes: Lanes,
+    gatehouse: Gatehouse,
     pressed: Vec<Slot>,
     /// Connections whose socket takes no more for now.
     blocked: Vec<Slot>,
@@ -193,20 +169,30 @@ struct Desk {
 }
 
 impl Desk {
-    /// Hands input to the shard, and writes in between when much has come together.
-    fn feed(&mut self, slot: Slot, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if self.shard.is_paused(slot) {
-                self.links.get_mut(slot).backlog.extend_from_slice(bytes);
-                return;
-            }
-            let taken = self.shard.receive(slot, bytes);
-            bytes = &bytes[taken..];
-            if taken > 0 && bytes.is_empty() && !self.shard.is_pressed() {
-                return;
+    /// Hands input to the shard, through a gate if there is one.
+    fn feed(&mut self, slot: Slot, bytes: &mut [u8]) {
+        if self.links.get(slot).gate.is_some() {
+            return self.feed_gate(slot, bytes);
+        }
+        let taken = self.hand_in(slot, bytes);
+        if taken < bytes.len() {
+            self.links.get_mut(slot).backlog.extend_from_slice(&bytes[taken..]);
+        }
+    }
+
+    /// Hands input to the shard, and writes in between when much has come together. Returns how
+    /// many bytes were taken: fewer than there are if reading is paused.
+    fn hand_in(&mut self, slot: Slot, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() && !self.shard.is_paused(slot) {
+            let taken = self.shard.receive(slot, &bytes[at..]);
+            at += taken;
+            if taken > 0 && at == bytes.len() && !self.shard.is_pressed() {
+                break;
             }
             self.flush_pressed();
         }
+        at
     }
 
     /// Hands to the shard what the lanes hold.
@@ -238,6 +224,12 @@ impl Desk {
         if !link.is_in_use() || link.closing || link.polling {
             return;
         }
+        if link.gate.as_ref().is_some_and(|gate| !gate.is_clear()) {
+            if self.flush_gate(slot) {
+                self.shut_if_written(slot);
+            }
+            return;
+        }
         loop {
             let bytes = self.shard.unsent(slot);
             if bytes.is_empty() {
@@ -256,16 +248,22 @@ impl Desk {
                 }
             }
         }
-        if link.shut_when_written {
-            link.shut_when_written = false;
-            link.shut(Shutdown::Write);
+        self.shut_if_written(slot);
+    }
+
+    /// Everything is written: shuts for writing, if that is what was waited for.
+    fn shut_if_written(&mut self, slot: Slot) {
+        if std::mem::take(&mut self.links.get_mut(slot).shut_when_written) {
+            self.say_farewell(slot);
+            self.links.get(slot).shut(Shutdown::Write);
         }
     }
 
     /// The end of a connection's input, unless earlier input still waits.
     fn end_input(&mut self, slot: Slot, failed: bool) {
         let link = self.links.get_mut(slot);
-        if link.backlog.is_empty() {
+        let waits = link.gate.as_ref().is_some_and(|gate| !gate.opened.is_empty());
+        if link.backlog.is_empty() && !waits {
             self.shard.input_ended(slot, failed);
         } else {
             link.ended = Some(failed);
@@ -288,16 +286,22 @@ impl Reactor {
             ring.accept(listener.as_fd());
         }
         let mut shard = Shard::new(parts.core, parts.cores, parts.seed, parts.config, now);
-        if let Some(parts) = parts.jetstream {
+        let mut disk = None;
+        if let Some(jetstream) = parts.jetstream {
+            let logger = parts.logger.clone();
+            let mut fresh =
+                Disk::open(&jetstream.options.directory, logger).map_err(std::io::Error::other)?;
             shard.begin_turn(Moment { time: now, wall: wall() });
-            let (jetstream, tenants) = parts.open();
+            let (jetstream, tenants) = jetstream.open(|store| fresh.recover(store));
             shard.start_jetstream(jetstream, tenants.into_iter());
+            disk = Some(fresh);
         }
         Ok(Self {
             desk: Desk {
                 shard,
                 links: Links::default(),
                 lanes: parts.lanes,
+                gatehouse: Gatehouse::new(parts.secrets),
                 pressed: Vec::new(),
                 blocked: Vec::new(),
                 resumed: VecDeque::new(),
@@ -305,6 +309,7 @@ impl Reactor {
             ring,
             events: Vec::new(),
             effects: Effects::default(),
+            disk,
             listener: parts.listener,
             accept_again: Time::NEVER,
             commands: parts.commands,
@@ -332,6 +337,7 @@ impl Reactor {
             self.desk.accept_lanes();
             self.take_up_resumed();
             self.take_events();
+            self.desk.shake_hands();
             if now >= self.accept_again {
                 self.accept_again = Time::NEVER;
                 self.arm_accept();
@@ -340,8 +346,10 @@ impl Reactor {
             self.desk.lanes.send(&mut self.desk.shard);
             self.desk.shard.end_turn(&mut self.effects);
             self.carry_out();
+            self.ask_disk(now);
+            let is_idle = self.disk.as_ref().is_none_or(Disk::is_idle);
             if let Some(deadline) = self.stopping
-                && (self.desk.links.are_empty() || now >= deadline)
+                && ((self.desk.links.are_empty() && is_idle) || now >= deadline)
             {
                 return Ok(());
             }
@@ -350,7 +358,9 @@ impl Reactor {
 
     /// Submits, and sleeps if there is nothing to do.
     fn rest(&mut self) -> std::io::Result<()> {
-        let again = std::mem::take(&mut self.again) || !self.desk.resumed.is_empty();
+        let again = std::mem::take(&mut self.again)
+            || !self.desk.resumed.is_empty()
+            || self.desk.gatehouse.is_busy();
         if again {
             return self.ring.enter(None);
         }
@@ -367,6 +377,7 @@ impl Reactor {
         }
         let due = self.desk.shard.next_due().min(self.accept_again);
         let due = self.stopping.map_or(due, |deadline| due.min(deadline));
+        let due = self.store().map_or(due, |store| due.min(store.next_due()));
         let wait = if due == Time::NEVER { Duration::MAX } else { due.since(self.now()) };
         let slept = self.ring.enter(Some(wait));
         self.desk.lanes.own.bell.get_up();
@@ -388,6 +399,23 @@ impl Reactor {
         }
     }
 
+    fn store(&mut self) -> Option<&mut Store> {
+        self.desk.shard.jetstream().map(::jetstream::JetStream::store)
+    }
+
+    /// Hands to the disk what the store asks of it.
+    fn ask_disk(&mut self, now: Time) {
+        if let (Some(disk), Some(jetstream)) = (&mut self.disk, self.desk.shard.jetstream()) {
+            disk.ask(jetstream.store(), now, &mut self.ring);
+        }
+    }
+
+    fn on_disk(&mut self, event: &Event) {
+        if let (Some(disk), Some(jetstream)) = (&mut self.disk, self.desk.shard.jetstream()) {
+            disk.take(jetstream.store(), event, &mut self.ring);
+        }
+    }
+
     fn take_events(&mut self) {
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
@@ -396,6 +424,7 @@ impl Reactor {
                 Kind::Receive => self.on_receive(&event),
                 Kind::Writable => self.on_writable(event.slot),
                 Kind::Bell => self.on_bell(event.more),
+                Kind::File => self.on_disk(&event),
                 Kind::Cancel => {}
             }
         }
@@ -494,10 +523,8 @@ impl Reactor {
                 }
                 Command::LameDuck => self.desk.shard.enter_lame_duck(),
                 Command::Reconfigure(config) => self.desk.shard.reconfigure(*config),
-                Command::Proven(answer) => {
-                    let Answered { slot, id, number, outcome } = *answer;
-                    self.desk.shard.proven(slot, id, number, outcome);
-                }
+                Command::Proven(answered) => answered.hand_in(&mut self.desk.shard),
+                Command::Secure(secrets) => self.desk.gatehouse.secrets = secrets,
                 Command::SetLevels(levels) => self.logger.set_levels(levels),
                 Command::Listen { account, pattern, queue, service } => {
                     let shard = &mut self.desk.shard;
@@ -527,9 +554,10 @@ impl Reactor {
             if !link.is_in_use() || link.closing {
                 continue;
             }
-            let backlog = std::mem::take(&mut link.backlog);
+            let mut backlog = std::mem::take(&mut link.backlog);
             let ended = link.ended.take();
-            self.desk.feed(slot, &backlog);
+            self.desk.feed_opened(slot);
+            self.desk.feed(slot, &mut backlog);
             if let Some(failed) = ended {
                 self.desk.end_input(slot, failed);
             }
@@ -543,7 +571,8 @@ impl Reactor {
             self.logger.line(level_of(line.level), line.text);
         }
         for (slot, socket) in effects.opened.drain(..) {
-            self.desk.links.insert(slot, Link::new(ring::own(socket.0)));
+            let gate = Gatehouse::gate(&self.desk.shard, slot);
+            self.desk.links.insert(slot, Link::new(ring::own(socket.0), gate));
             self.receive(slot);
         }
         for socket in effects.dropped.drain(..) {
@@ -552,6 +581,7 @@ impl Reactor {
         for slot in effects.flush.drain(..) {
             self.desk.flush(slot);
         }
+        self.desk.flush_replies();
         for slot in effects.flow.drain(..) {
             self.change_flow(slot);
         }
@@ -585,11 +615,13 @@ impl Reactor {
 
     /// Tells the monitor what came up for it.
     fn give_notice(&self, effects: &mut Effects) {
-        let Effects { answers, happenings, .. } = effects;
-        if answers.is_empty() && happenings.is_empty() {
+        let Effects { requests, answers, happenings, .. } = effects;
+        if requests.is_empty() && answers.is_empty() && happenings.is_empty() {
             return;
         }
         self.notices.send(Notice::Core {
+            core: self.desk.shard.core(),
+            requests: std::mem::take(requests),
             answers: std::mem::take(answers),
             happenings: std::mem::take(happenings),
         });
@@ -615,6 +647,9 @@ impl Reactor {
         }
         link.shut_when_written = true;
         link.backlog = Vec::new();
+        if let Some(gate) = &mut link.gate {
+            gate.opened = Vec::new();
+        }
         let ended = link.ended.take();
         self.desk.flush(slot);
         match ended {
@@ -629,6 +664,8 @@ impl Reactor {
             return;
         }
         link.closing = true;
+        self.desk.say_farewell(slot);
+        let link = self.desk.links.get(slot);
         // Ends whatever is under way on the socket.
         link.shut(Shutdown::Both);
         self.finish_close(slot);

@@ -38,8 +38,14 @@ impl Patterns {
 #[derive(Debug, Default)]
 struct Groups {
     plain: Patterns,
-    /// A subject and the groups' name, each maybe with wildcards.
-    queues: Vec<(Box<[u8]>, Box<[u8]>)>,
+    queues: Vec<Group>,
+}
+
+/// A queue group on a subject, each maybe with wildcards.
+#[derive(Debug)]
+struct Group {
+    subject: Box<[u8]>,
+    name: Box<[u8]>,
 }
 
 /// What a subject and a queue group come to in [`Groups`].
@@ -56,8 +62,9 @@ impl Groups {
             let mut words = entry.split_whitespace();
             match (words.next(), words.next()) {
                 (Some(subject), None) => groups.plain.insert(subject),
-                (Some(subject), Some(queue)) => {
-                    groups.queues.push((subject.as_bytes().into(), queue.as_bytes().into()));
+                (Some(subject), Some(name)) => {
+                    let (subject, name) = (subject.as_bytes().into(), name.as_bytes().into());
+                    groups.queues.push(Group { subject, name });
                 }
                 (None, _) => {}
             }
@@ -68,7 +75,10 @@ impl Groups {
     fn find(&self, subject: &[u8], queue: &[u8]) -> Found {
         let mut named = None;
         if !queue.is_empty() {
-            for (_, name) in self.queues.iter().filter(|(s, _)| grammar::matches(s, subject)) {
+            for Group { subject: pattern, name } in &self.queues {
+                if !grammar::matches(pattern, subject) {
+                    continue;
+                }
                 // `*` and `>` may be names of groups as well as patterns.
                 let same = **name == *queue
                     || (grammar::has_wildcard(name) && grammar::matches(name, queue));
@@ -80,7 +90,7 @@ impl Groups {
 
     fn subjects(&self) -> impl Iterator<Item = &[u8]> {
         let plain = self.plain.literals.iter().chain(&self.plain.wild);
-        plain.chain(self.queues.iter().map(|(subject, _)| subject)).map(|subject| &**subject)
+        plain.chain(self.queues.iter().map(|group| &group.subject)).map(|subject| &**subject)
     }
 }
 
@@ -101,7 +111,9 @@ impl Rules {
     pub fn new(source: Permissions) -> Self {
         let patterns = |entries: &[String]| {
             let mut patterns = Patterns::default();
-            entries.iter().for_each(|entry| patterns.insert(entry));
+            for entry in entries {
+                patterns.insert(entry);
+            }
             patterns
         };
         let Permissions { publish, subscribe, responses } = &source;
@@ -271,7 +283,7 @@ mod tests {
 
     fn publish(allow: Option<&[&str]>, deny: &[&str], max: Option<i64>) -> Rights {
         let publish = Rule { allow: allow.map(list), deny: list(deny) };
-        let expires = Duration::from_secs(60);
+        let expires = Duration::from_mins(1);
         let responses = max.map(|max| ResponsePermission { max, expires });
         let permissions = Permissions { publish, responses, ..Permissions::default() };
         Rights::new(Rc::new(Rules::new(permissions)))

@@ -67,7 +67,9 @@ impl ConnectionKinds {
 impl FromIterator<ConnectionKind> for ConnectionKinds {
     fn from_iter<T: IntoIterator<Item = ConnectionKind>>(kinds: T) -> Self {
         let mut set = Self::default();
-        kinds.into_iter().for_each(|kind| set.insert(kind));
+        for kind in kinds {
+            set.insert(kind);
+        }
         set
     }
 }
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn no_kind_named_allows_all() {
-        let kinds: ConnectionKinds = ["WebSocket", "mqtt"].into_iter().flat_map(named).collect();
+        let kinds: ConnectionKinds = ["WebSocket", "mqtt"].into_iter().filter_map(named).collect();
         assert!(kinds.allow(ConnectionKind::WebSocket));
         assert!(kinds.allow(ConnectionKind::Mqtt));
         assert!(!kinds.allow(ConnectionKind::Standard));

@@ -388,7 +388,11 @@ impl JetStream {
             Service::Domain => self.receive_mapped(account, client, message, out),
             Service::DirectGet(id) => self.receive_direct(id, message, false, out),
             Service::DirectLast(id) => self.receive_direct(id, message, true, out),
-            Service::Free | Service::Upstream(..) | Service::Snapshot(_) | Service::Restore(_) => {}
+            Service::Upstream(id, place, end) => {
+                let (stream, mut site) = self.at_stream(id, now, out);
+                stream.receive_upstream(&mut site, place, end, message);
+            }
+            Service::Free | Service::Snapshot(_) | Service::Restore(_) => {}
         }
     }
 

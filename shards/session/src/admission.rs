@@ -233,7 +233,7 @@ pub fn decode_url_base64(text: &str) -> Option<Vec<u8>> {
 
 /// Base64 with padding.
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let bare = text.trim_end_matches('=');

@@ -1,9 +1,9 @@
 //! Who comes in, as whom, and who has to go when the rules change (spec 3.1, 3.2).
 //!
-//! What takes longer than a core has is proven elsewhere: [`crate::Effects::proofs`] asks for it and
-//! [`Shard::proven`] brings the answer. Until then the connection is nobody, and what it sent behind
-//! CONNECT waits in its order. One that is in already keeps its old rights until its new ones are
-//! proven, and a reload is not over before.
+//! What takes longer than a core has is proven elsewhere: [`crate::Effects::proofs`] asks for it
+//! and [`Shard::proven`] brings the answer. Until then the connection is nobody, and what it sent
+//! behind CONNECT waits in its order. One that is in already keeps its old rights until its new
+//! ones are proven, and a reload is not over before.
 
 use std::rc::Rc;
 
@@ -325,15 +325,10 @@ impl Shard {
     }
 
     fn remove_one_forbidden(&mut self, slot: Slot, id: SubId) {
-        let quoted = crate::trace::quoted;
         let (subject, queue) = self.spaces.describe(id);
-        let mut shown = quoted(subject);
-        if !queue.is_empty() {
-            shown.push_str(&format!(" using queue {}", quoted(queue)));
-        }
         let subscriptions = &self.spaces.subscriptions;
-        let sid = subscriptions.sids.with(subscriptions.get(id).sid, quoted);
-        shown.push_str(&format!(" (sid {sid})"));
+        let sid = subscriptions.sids.with(subscriptions.get(id).sid, crate::trace::quoted);
+        let shown = format!("{} (sid {sid})", crate::rights::describe(subject, queue));
         self.remove(slot, id);
         let text = format!("Permissions Violation for Subscription to {shown}");
         self.wires.write_error(slot, &text);
@@ -342,8 +337,8 @@ impl Shard {
         self.log_for(Level::Info, slot, &text);
     }
 
-    /// Notes that the last configuration holds for everyone, as soon as all connections that were in
-    /// have been asked again and the lanes have taken what came before.
+    /// Notes that the last configuration holds for everyone, as soon as all connections that were
+    /// in have been asked again and the lanes have taken what came before.
     pub(crate) fn note_rechecked(&mut self) {
         let Some(positions) = &self.reconfigured_at else { return };
         let again = |connection: &Connection| {
@@ -361,13 +356,10 @@ impl Shard {
 /// Is somebody not where they were, or not at all?
 fn has_moved(grant: &Grant, auth: &Auth) -> bool {
     let list = if grant.nkey.is_empty() { &auth.users } else { &auth.keys };
-    match list.get(&grant.user) {
-        Some(user) => user.account != grant.account,
-        None => {
-            let own = auth.websocket.iter();
-            let single = own.chain([&auth.simple]).filter_map(|simple| simple.user.as_ref());
-            let mut same = single.filter(|(name, _)| *name == grant.user);
-            same.next().is_none()
-        }
+    if let Some(user) = list.get(&grant.user) {
+        return user.account != grant.account;
     }
+    let simple = auth.websocket.iter().chain([&auth.simple]);
+    let mut single = simple.filter_map(|simple| simple.user.as_ref());
+    !single.any(|(name, _)| *name == grant.user)
 }

@@ -33,6 +33,10 @@ impl Outlet for Shard {
         Self::is_wanted(self, account, subject)
     }
 
+    fn is_subscribed(&mut self, account: AccountId, subject: &[u8], queue: &[u8]) -> bool {
+        self.spaces.at(account).is_subscribed(subject, queue)
+    }
+
     fn interest_version(&self) -> u64 {
         self.spaces.changes()
     }

@@ -67,10 +67,16 @@ impl Shard {
         if allowed && queue != b"_sys_" {
             return Ok(());
         }
-        let mut shown = crate::trace::quoted(subject);
-        if !queue.is_empty() {
-            shown.push_str(&format!(" using queue {}", crate::trace::quoted(queue)));
-        }
+        let shown = describe(subject, queue);
         Err(format!("Permissions Violation for Subscription to {shown}"))
     }
+}
+
+/// A subscription as errors name it.
+pub(crate) fn describe(subject: &[u8], queue: &[u8]) -> String {
+    let subject = crate::trace::quoted(subject);
+    if queue.is_empty() {
+        return subject;
+    }
+    format!("{subject} using queue {}", crate::trace::quoted(queue))
 }

@@ -5,6 +5,7 @@
 
 pub mod encode;
 pub mod parse;
+pub mod proxy;
 
 pub use encode::Message;
 pub use parse::{Fault, Operation, PublishLine, Step, quick_publish, step};

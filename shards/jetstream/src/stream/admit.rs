@@ -36,12 +36,7 @@ impl Stream {
         if config.sealed {
             return Err(table::STREAM_SEALED.into());
         }
-        if usize::try_from(config.max_msg_size).is_ok_and(|most| publication.size() > most) {
-            return Err(table::STREAM_MESSAGE_EXCEEDS_MAXIMUM.into());
-        }
-        if publication.header > STORED_HEADER_BYTES_MAX {
-            return Err(table::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
-        }
+        self.check_size(publication)?;
         let mut admission = Admission { ttl: Ttl::Unset, rollup: Rollup::None };
         if publication.header > 0 {
             self.check_expectations(site, publication)?;
@@ -49,6 +44,18 @@ impl Stream {
             admission.ttl = ttl_of(publication.options.ttl).unwrap_or(Ttl::Unset);
         }
         Ok(admission)
+    }
+
+    /// Is it small enough, in this stream and for its header?
+    pub(super) fn check_size(&self, publication: &Publication<'_>) -> Result<(), Refusal> {
+        let config = &self.core.config;
+        if usize::try_from(config.max_msg_size).is_ok_and(|most| publication.size() > most) {
+            return Err(table::STREAM_MESSAGE_EXCEEDS_MAXIMUM.into());
+        }
+        if publication.header > STORED_HEADER_BYTES_MAX {
+            return Err(table::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
+        }
+        Ok(())
     }
 
     fn check_expectations(
@@ -88,7 +95,7 @@ impl Stream {
         Ok(())
     }
 
-    fn check_history(&self, publication: &Publication<'_>) -> Result<Rollup, Refusal> {
+    pub(super) fn check_history(&self, publication: &Publication<'_>) -> Result<Rollup, Refusal> {
         let options = &publication.options;
         let config = &self.core.config;
         if !options.message_id.is_empty()
@@ -128,6 +135,18 @@ impl Stream {
         publication: &Publication<'_>,
         bytes: u64,
     ) -> Result<(), Refusal> {
+        self.check_budget(site, bytes)?;
+        if ttl_of(publication.options.ttl).is_none() {
+            return Err(table::MESSAGE_TTL_INVALID.into());
+        }
+        if self.core.config.discard == Discard::New {
+            self.check_discard_new(&site.ground.store, publication, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Is there room for so many bytes in the server and in the account?
+    pub(super) fn check_budget(&self, site: &Site<'_>, bytes: u64) -> Result<(), Refusal> {
         let storage = self.core.config.storage;
         let (server, account) = match storage {
             Storage::Memory => (site.ground.config.memory_max, site.account.limits.max_memory),
@@ -138,12 +157,6 @@ impl Stream {
         }
         if !is_within(site.account.usage.used(storage) + bytes, account) {
             return Err(table::ACCOUNT_RESOURCES_EXCEEDED.into());
-        }
-        if ttl_of(publication.options.ttl).is_none() {
-            return Err(table::MESSAGE_TTL_INVALID.into());
-        }
-        if self.core.config.discard == Discard::New {
-            self.check_discard_new(&site.ground.store, publication, bytes)?;
         }
         Ok(())
     }

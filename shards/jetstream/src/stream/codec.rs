@@ -414,13 +414,13 @@ fn put_source(out: &mut Vec<u8>, source: &Source) {
     writer.close();
 }
 
-fn put_transforms(writer: &mut Writer<'_>, transforms: &[Transform]) {
+pub(crate) fn put_transforms(writer: &mut Writer<'_>, transforms: &[Transform]) {
     if !transforms.is_empty() {
         put_list(writer.field("subject_transforms"), transforms, put_transform);
     }
 }
 
-fn put_external(out: &mut Vec<u8>, external: &External) {
+pub(crate) fn put_external(out: &mut Vec<u8>, external: &External) {
     let mut writer = Writer::open(out);
     writer.text("api", &external.api);
     writer.text("deliver", &external.deliver);

@@ -20,6 +20,18 @@ const DUPLICATE: &[u8] = b",\"duplicate\": true}";
 impl Stream {
     /// Takes a message that was published to one of the stream's subjects.
     pub(crate) fn ingest(&mut self, site: &mut Site<'_>, message: &Message<'_>) {
+        if !self.held.is_empty() {
+            if self.held.is_full() {
+                self.refuse(site, message.reply, &table::STREAM_TOO_MANY_REQUESTS);
+            } else {
+                self.hold(message);
+            }
+            return;
+        }
+        self.ingest_now(site, message);
+    }
+
+    pub(super) fn ingest_now(&mut self, site: &mut Site<'_>, message: &Message<'_>) {
         let publication = Publication::new(message);
         if self.transform.is_none() && !publication.options.must_strip {
             self.take(site, &publication);
@@ -73,7 +85,7 @@ impl Stream {
     }
 
     /// Stores a message, or says why not.
-    fn take(&mut self, site: &mut Site<'_>, publication: &Publication<'_>) {
+    pub(super) fn take(&mut self, site: &mut Site<'_>, publication: &Publication<'_>) {
         let reply = if self.core.config.no_ack { b"" } else { publication.reply };
         match self.store(site, publication) {
             Ok((sequence, position)) => self.stored(site, position, sequence, reply),
@@ -83,6 +95,7 @@ impl Stream {
                 self.acknowledge(site, position, sequence, reply, DUPLICATE);
             }
             Err(Refusal::Duplicate(_)) => {}
+            Err(Refusal::Reading) => self.hold_for_read(site, publication),
             Err(Refusal::Fault(fault)) => self.refuse(site, reply, &fault),
         }
         if !site.ground.wanted.is_empty() {
@@ -97,9 +110,19 @@ impl Stream {
         if is_kept { position } else { Position::START }
     }
 
-    fn stored(&mut self, site: &mut Site<'_>, position: Position, sequence: u64, reply: &[u8]) {
+    pub(super) fn stored(
+        &mut self,
+        site: &mut Site<'_>,
+        position: Position,
+        sequence: u64,
+        reply: &[u8],
+    ) {
         let position = self.kept_at(position);
-        self.acknowledge(site, position, sequence, reply, b"}");
+        let suffix = std::mem::take(&mut self.ack_suffix);
+        let rest = if suffix.is_empty() { b"}" } else { &suffix[..] };
+        self.acknowledge(site, position, sequence, reply, rest);
+        self.ack_suffix = suffix;
+        self.ack_suffix.clear();
     }
 
     /// Sends an acknowledgement and shows the message to consumers, now or once it is durable.
@@ -166,12 +189,16 @@ impl Stream {
         parcel.send(site.out, self.core.account, reply, b"");
     }
 
-    fn store(
+    pub(super) fn store(
         &mut self,
         site: &mut Site<'_>,
         publication: &Publication<'_>,
     ) -> Result<(u64, Position), Refusal> {
+        let increment = self.increment_of(publication)?;
         let admission = self.admit(site, publication)?;
+        if let Some(increment) = increment {
+            return self.count_up(site, publication, increment, admission);
+        }
         let config = &self.core.config;
         if config.retention == Retention::Interest && !self.consumers.wants(publication.subject) {
             return self.skip(site, publication, admission);
@@ -206,18 +233,30 @@ impl Stream {
         self.keep(site, &longer, Admission { ttl: Ttl::Seconds(seconds), ..admission })
     }
 
-    fn keep(
+    pub(super) fn keep(
         &mut self,
         site: &mut Site<'_>,
         publication: &Publication<'_>,
         admission: Admission,
     ) -> Result<(u64, Position), Refusal> {
+        let sequence = site.ground.store.log(self.core.log).last() + 1;
+        let at = (sequence, site.now.wall);
+        let position = self.keep_as(site, publication, at, admission)?;
+        Ok((sequence, position))
+    }
+
+    /// Appends a message under a sequence and a time, and does all that follows from it.
+    pub(super) fn keep_as(
+        &mut self,
+        site: &mut Site<'_>,
+        publication: &Publication<'_>,
+        (sequence, wall): (u64, Wall),
+        admission: Admission,
+    ) -> Result<Position, Refusal> {
         let previous = match &self.republish {
             Some(_) => last_of(&site.ground.store, self.core.log, publication.subject),
             None => 0,
         };
-        let sequence = site.ground.store.log(self.core.log).last() + 1;
-        let wall = site.now.wall;
         let position = self.append(site, publication, sequence, wall)?;
         if publication.header > 0 {
             self.note(publication, sequence, wall, admission.ttl);
@@ -231,7 +270,7 @@ impl Stream {
         if self.republish.is_some() {
             self.republish(site, publication, sequence, previous);
         }
-        Ok((sequence, position))
+        Ok(position)
     }
 
     fn append(
@@ -425,6 +464,8 @@ impl Stream {
     pub(crate) fn progress(&mut self, site: &mut Site<'_>) {
         self.is_listed = false;
         self.recall(site);
+        self.take_up_held(site);
+        self.tend_upstreams(site);
         if self.untold > 0 {
             let from = std::mem::take(&mut self.untold);
             if !self.consumers.is_empty() {
@@ -442,8 +483,8 @@ impl Stream {
         let is_behind = self.expire(site);
         self.attend(site);
         self.count(site);
-        self.due =
-            if is_behind { Time(0) } else { self.expiry_due(site).min(self.consumers.next_due()) };
+        let due = self.expiry_due(site).min(self.consumers.next_due());
+        self.due = if is_behind { Time(0) } else { due.min(self.upstreams_due()) };
         site.ground.note_due(self.core.id, self.due);
     }
 }

@@ -11,9 +11,12 @@ pub(crate) mod check;
 mod check_sources;
 pub(crate) mod codec;
 pub mod config;
+mod counter;
 mod dedupe;
 pub(crate) mod direct;
 mod expiry;
+mod held;
+mod inflow;
 mod ingest;
 mod interest;
 pub(crate) mod life;
@@ -22,6 +25,7 @@ mod publication;
 pub(crate) mod purge;
 mod recall;
 pub(crate) mod update;
+mod upstream;
 
 pub use config::StreamConfig;
 
@@ -34,7 +38,9 @@ use crate::{
 };
 use dedupe::Dedupe;
 use expiry::Expiry;
+use held::Held;
 use recall::Recall;
+use upstream::Upstream;
 
 /// What a stream is, apart from its consumers.
 #[derive(Debug)]
@@ -69,9 +75,18 @@ pub struct Stream {
     transform: Option<Transform>,
     republish: Option<Transform>,
     dedupe: Dedupe,
+    /// What follows the sequence in the acknowledgement of the message at hand; empty for nothing.
+    ack_suffix: Vec<u8>,
+    /// Messages that wait, in order, since the first of them needs a read from disk.
+    held: Held,
+    is_held_by_read: bool,
     /// The `Nats-Msg-Id` of the last message; empty without one.
     last_id: Vec<u8>,
     expiry: Expiry,
+    /// Streams that messages are taken from.
+    upstreams: Vec<Upstream>,
+    /// Upstreams that there have been.
+    upstream_count: u32,
     /// What is still to be learned from stored headers after a start.
     recall: Option<Recall>,
     /// Bytes that the account was told this stream holds.

@@ -35,7 +35,9 @@ impl Stream {
         } else {
             log.sequence_at(window).unwrap_or(log.last())
         };
-        self.recall = Some(Recall { from, window, is_reading: false });
+        // Messages of sources matter that came in after it was noted how far those had come.
+        let unknown = self.upstreams_unknown_from(site).unwrap_or(u64::MAX);
+        self.recall = Some(Recall { from: from.min(unknown), window, is_reading: false });
         self.list(site);
     }
 
@@ -48,6 +50,7 @@ impl Stream {
             let Some(sequence) = log.next(recall.from, &KeySet::ALL) else {
                 self.recall = None;
                 self.open_ingest(site);
+                self.list(site);
                 return;
             };
             let (header, wall) = match site.ground.store.fetch(self.core.log, sequence) {
@@ -76,5 +79,8 @@ impl Stream {
             self.dedupe.insert(options.message_id, sequence, wall);
         }
         self.expiry.note(sequence, wall, ttl_of(options.ttl).unwrap_or(Ttl::Unset));
+        if !options.source.is_empty() {
+            self.recall_source(options.source);
+        }
     }
 }
