@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use accounts::Directory;
+use accounts::{Directory, StorageLimits};
 use base::CoreId;
 use base::limits::{CORES_MAX, LANE_BYTES};
 use glommio::{LocalExecutorBuilder, Placement};
@@ -514,7 +514,11 @@ pub fn shard_config(options: &Options) -> Config {
 
 /// The same for a server whose accounts were others before.
 fn shard_config_after(options: &Options, earlier: &Directory) -> Config {
-    let accounts = options.accounts.clone().after(earlier);
+    let mut accounts = options.accounts.clone().after(earlier);
+    if options.jetstream.is_some() && accounts.is_global_only() {
+        // Where nobody else is named, everybody stores messages in the global account.
+        accounts.accounts[0].jetstream = Some(StorageLimits::default());
+    }
     let server_id = KeyPair::new_server().public_key();
     let (host, port) = advertised(options);
     let port = port.unwrap_or(match options.port {

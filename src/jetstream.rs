@@ -56,11 +56,8 @@ pub(crate) fn prepare(
     Ok(Parts { rules, options: options.clone(), seed, tenants })
 }
 
-/// Who may store messages: the accounts that say so, or `$G` where it is the only one there is.
+/// Who may store messages.
 fn tenants(directory: &Directory) -> Result<Vec<Tenant>, String> {
-    if directory.is_global_only() {
-        return Ok(vec![(AccountId::GLOBAL, String::from("$G"), AccountLimits::default())]);
-    }
     if directory.get(AccountId::SYSTEM).jetstream.is_some() {
         return Err("jetstream can not be enabled on the system account".to_owned());
     }

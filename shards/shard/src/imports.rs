@@ -370,6 +370,11 @@ impl Shard {
         self.responses.get_mut(id).sampled = Some(sampled);
     }
 
+    /// Requests across accounts that wait for a response on this core.
+    pub fn requests_waiting(&self) -> usize {
+        self.responses.len()
+    }
+
     /// Ends the wait for responses that did not come in time.
     pub(crate) fn expire_responses(&mut self) {
         while self.responses.next_due() <= self.now
