@@ -18,6 +18,7 @@ mod disk;
 pub(crate) mod gate;
 pub(crate) mod lanes;
 mod links;
+mod orders;
 pub(crate) mod ring;
 mod speech;
 
@@ -27,13 +28,12 @@ use std::os::fd::AsFd as _;
 use std::sync::mpsc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
+use base::{CoreId, Duration, Moment, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
-use shard::{Config, Effects, Owner, Peer, Question, Shard, Socket, Ticket};
+use shard::{Config, Effects, Owner, Peer, Shard, Socket};
 use storage::Store;
-use tokio::sync::oneshot;
 
-use crate::auth::{Answered, Provers};
+use crate::auth::Provers;
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{Notice, Notices};
@@ -41,6 +41,7 @@ use disk::Disk;
 use gate::{Gatehouse, Secrets};
 use lanes::Lanes;
 use links::{Link, Links, Written};
+pub(crate) use orders::{Command, Report};
 use ring::{Event, Kind, Ring};
 pub(crate) use speech::Speech;
 
@@ -55,48 +56,6 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const LANE_RETRY: Duration = Duration::from_micros(20);
 /// How long a stop waits for peers to take what was written to them.
 const STOP_WAIT: Duration = Duration::from_millis(500);
-
-/// What the boot thread tells a core.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Close everything and end.
-    Stop,
-    /// Go into lame duck mode.
-    LameDuck,
-    /// Put another configuration in force.
-    Reconfigure(Box<Config>),
-    /// Something that a connection claimed was looked at.
-    Proven(Box<Answered>),
-    /// Let later handshakes be made by these.
-    Secure(Secrets),
-    /// Log at other levels.
-    SetLevels(log::Levels),
-    /// Answer a question.
-    Ask(Ticket, Question),
-    /// Tell of the requests that come on these subjects.
-    Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
-    /// Publish a message of the server's own.
-    Speak(Box<Speech>),
-}
-
-/// What a core, or the signal thread, tells the boot thread.
-#[derive(Debug)]
-pub(crate) enum Report {
-    /// The core runs.
-    Ready,
-    /// So many configurations are in force on the core for everyone.
-    Reconfigured(u32),
-    /// The core could not start.
-    Failed(CoreId, String),
-    /// The last connection of a lame duck is gone.
-    Drained,
-    /// The core has ended.
-    Stopped,
-    /// A signal came.
-    Signal(i32),
-    /// The configuration is to be read again.
-    Reload(oneshot::Sender<Result<(), String>>),
-}
 
 /// What a core is started with.
 pub(crate) struct Parts {

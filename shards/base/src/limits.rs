@@ -173,6 +173,10 @@ pub const DIRECT_SUBJECTS_MAX: usize = 1024;
 /// Requests to the API that wait for the disk, per core. Beyond it they are refused.
 pub const API_WAITING_MAX: usize = 10_000;
 
+/// Highest sequence of a stream: a purge or `first_seq` may ask for a start near the end of what 64
+/// bits can count, and arithmetic must not come near that.
+pub const SEQUENCE_MAX: u64 = 1 << 63;
+
 /// Messages that a stream removes in one turn because of their age, so that a large stream which
 /// expires at once does not hold up its core. A removal costs about a tenth of a microsecond.
 pub const EXPIRED_PER_TURN_MAX: usize = 4096;
