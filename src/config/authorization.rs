@@ -1,6 +1,6 @@
 //! Who may connect: what the file and the command line come to.
 
-use accounts::{Auth, Directory, Secret, Simple};
+use accounts::{Auth, Directory, Operator, Secret, Simple};
 use base::AccountId;
 
 use super::auth::User;
@@ -21,6 +21,8 @@ pub struct Authorization {
     pub proxy_required: bool,
     /// Public keys of trusted proxies.
     pub proxies: Vec<String>,
+    /// Who vouches for accounts and users instead.
+    pub operator: Option<Operator>,
     /// Does the file name a system account, but nothing about who else may connect?
     pub system_only: bool,
 }
@@ -39,6 +41,7 @@ impl Authorization {
             no_auth_user: given(&settings.no_auth_user),
             proxy_required: settings.proxy_required.unwrap_or(false),
             proxies: settings.proxies.clone().unwrap_or_default(),
+            operator: None,
             system_only: settings.names_only_system(),
         };
         authorization.check_no_auth_user()?;
@@ -71,6 +74,7 @@ impl Authorization {
             },
             proxy_required: self.proxy_required,
             proxies: self.proxies.clone(),
+            operator: self.operator.clone().map(|operator| Box::new(operator.placed(directory))),
             ..Auth::default()
         };
         for user in &self.users {

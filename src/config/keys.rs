@@ -3,7 +3,7 @@
 use super::schema::Rule::{Bool, Duration, Integer, Known, Later, Text, With};
 use super::schema::{Reader, Row, Shape, at, integer, listen, row, text};
 use super::tree::{Node, Value};
-use super::{accounts, auth, blocks, jetstream, mappings, native, tls};
+use super::{accounts, auth, blocks, jetstream, mappings, native, operator, tls};
 use crate::notation::{format_duration, parse_duration, quote};
 
 // What makes a feature wanted.
@@ -115,16 +115,13 @@ pub(super) static TOP: &[Row] = &[
     row(&["mqtt"], Later(blocks::MQTT, always)),
     row(
         &["operator", "operators", "roots", "root", "root_operators", "root_operator"],
-        Later(Shape::With(accounts::check_operators), always),
+        With(operator::set_operators),
     ),
-    row(
-        &["resolver", "account_resolver", "accounts_resolver"],
-        Later(Shape::With(accounts::check_resolver), always),
-    ),
+    row(&["resolver", "account_resolver", "accounts_resolver"], With(operator::set_resolver)),
     row(&["resolver_tls"], Later(Shape::With(tls::check_client), always)),
-    row(&["resolver_preload"], Later(Shape::With(accounts::check_preload), always)),
-    row(&["resolver_pinned_accounts"], Later(Shape::TextList("resolver_pinned_accounts"), always)),
-    row(&["trusted", "trusted_keys"], Later(Shape::With(accounts::check_trusted_keys), always)),
+    row(&["resolver_preload"], With(operator::set_preload)),
+    row(&["resolver_pinned_accounts"], With(operator::set_pinned)),
+    row(&["trusted", "trusted_keys"], With(operator::set_trusted_keys)),
     row(&["default_js_domain"], Later(Shape::With(jetstream::check_domains), always)),
 ];
 

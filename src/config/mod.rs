@@ -22,6 +22,7 @@ mod lexer;
 mod mappings;
 mod native;
 mod nkey;
+mod operator;
 mod options;
 mod parser;
 mod permissions;

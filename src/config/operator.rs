@@ -3,8 +3,11 @@
 //! Tokens are read and their signatures checked here, when the file is, so that what comes out is
 //! true as far as the file goes. Users' tokens come with their connections.
 
-use accounts::{Account, Directory, Limits, Operator, Outcome, Proof, Token};
-use base::AccountId;
+use accounts::{
+    Account, Claims, Directory, Export, ExportKind, Latency, Limits, Operator, Outcome, Proof,
+    ResponseType, Token,
+};
+use base::{AccountId, Duration};
 
 use super::accounts as accounts_block;
 use super::auth::string_list;
@@ -90,9 +93,11 @@ pub(super) fn resolve(settings: &Settings) -> Result<Option<(Operator, Directory
     if !system.is_empty() {
         directory.accounts[AccountId::SYSTEM.index()].name.clone_from(&system);
     }
+    let mut tokens = Vec::new();
     for (key, text) in settings.preload.iter().flatten() {
-        add_account(&mut operator, &mut directory, (key, text), &mut prover)?;
+        tokens.push(add_account(&mut operator, &mut directory, (key, text), &mut prover)?);
     }
+    share(&mut directory, &tokens)?;
     operator.pinned = settings.pinned_accounts.iter().flatten().cloned().collect();
     if !operator.pinned.is_empty() {
         operator.pinned.insert(system);
@@ -144,7 +149,7 @@ fn add_account(
     directory: &mut Directory,
     (key, text): (&str, &str),
     prover: &mut Prover,
-) -> Result<(), String> {
+) -> Result<(AccountId, Token), String> {
     let wrong = |reason: &str| format!("preloaded account {}: {reason}", quote(key));
     let token = Token::read(text).filter(|token| is_proven(token, prover));
     let token = token.ok_or_else(|| wrong("its JWT cannot be verified"))?;
@@ -154,14 +159,13 @@ fn add_account(
     let id = match directory.find(key) {
         Some(id) => id,
         None => {
-            directory.accounts.push(Account::default());
+            directory.accounts.push(Account::new(key));
             AccountId(directory.accounts.len() as u32 - 1)
         }
     };
     let nats = token.nats();
-    let shares = ["imports", "exports"].iter().any(|list| nats.items(list).next().is_some());
-    if shares || nats.part("mappings").is_some() {
-        return Err(format!("not yet supported: imports, exports and mappings of account {key}"));
+    if nats.part("mappings").is_some() {
+        return Err(format!("not yet supported: mappings of account {key}"));
     }
     let limits = nats.part("limits");
     let limit = |name: &str| u64::try_from(limits.integer(name).unwrap_or(-1)).ok();
@@ -178,5 +182,80 @@ fn add_account(
     };
     // One that nobody vouches for is there, but none of its users comes in.
     operator.add_account(text, &token, id);
+    Ok((id, token))
+}
+
+/// What accounts offer each other, and what of it they take.
+fn share(directory: &mut Directory, tokens: &[(AccountId, Token)]) -> Result<(), String> {
+    for (id, token) in tokens {
+        for claims in token.nats().items("exports") {
+            let export = export_of(claims);
+            let subject = quote(&export.subject);
+            directory.add_export(*id, export).map_err(|fault| {
+                format!("export {subject} of account {}: {fault}", token.subject())
+            })?;
+        }
+    }
+    for (id, token) in tokens {
+        for claims in token.nats().items("imports") {
+            import(directory, *id, claims)
+                .map_err(|reason| format!("import of account {}: {reason}", token.subject()))?;
+        }
+    }
+    Ok(())
+}
+
+fn export_of(claims: Claims<'_>) -> Export {
+    let nanoseconds = claims.integer("response_threshold").unwrap_or(0);
+    let latency = claims.part("service_latency");
+    let sampling = latency.integer("sampling").unwrap_or(0);
+    let latency = latency.is_some().then(|| Latency {
+        sampling: u8::try_from(sampling).unwrap_or(0),
+        subject: latency.text("results").to_owned(),
+    });
+    let kind = if claims.text("type") == "service" {
+        ExportKind::Service {
+            response: match claims.text("response_type") {
+                "Stream" => ResponseType::Stream,
+                "Chunked" => ResponseType::Chunked,
+                _ => ResponseType::Singleton,
+            },
+            threshold: Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)),
+            latency,
+            allow_trace: claims.flag("allow_trace"),
+        }
+    } else {
+        ExportKind::Stream
+    };
+    let position = claims.integer("account_token_position").unwrap_or(0);
+    Export {
+        subject: claims.text("subject").to_owned(),
+        kind,
+        accounts: None,
+        token_required: claims.flag("token_req"),
+        account_token_position: usize::try_from(position).unwrap_or(0),
+    }
+}
+
+fn import(
+    directory: &mut Directory,
+    importer: AccountId,
+    claims: Claims<'_>,
+) -> Result<(), String> {
+    let (subject, local) = (claims.text("subject"), claims.text("local_subject"));
+    if !claims.text("to").is_empty() || !claims.text("token").is_empty() {
+        return Err(format!("not yet supported: `to` or an activation token for {subject}"));
+    }
+    let exporter = directory.find(claims.text("account"));
+    let exporter = exporter.ok_or_else(|| format!("unknown account for {subject}"))?;
+    let source = (exporter, subject);
+    let trace = claims.flag("allow_trace");
+    if claims.text("type") == "service" {
+        let added = directory.add_service_import(importer, source, local, false);
+        added.map_err(|fault| fault.to_string())?.share = claims.flag("share");
+    } else {
+        let added = directory.add_stream_import(importer, source, local, false);
+        added.map_err(|fault| fault.to_string())?.allow_trace = trace;
+    }
     Ok(())
 }

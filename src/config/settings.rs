@@ -84,6 +84,13 @@ settings! {
     token: String,
     users: Vec<super::auth::User>,
     no_auth_user: String,
+    /// Tokens of operators, or files that hold one.
+    operators: Vec<String>,
+    trusted_keys: Vec<String>,
+    has_resolver: bool,
+    /// Tokens of accounts by the accounts' keys.
+    preload: Vec<(String, String)>,
+    pinned_accounts: Vec<String>,
     /// Must the single user, or whoever shows the token, come through a trusted proxy?
     proxy_required: bool,
     /// Public keys of trusted proxies.
@@ -152,6 +159,7 @@ impl Settings {
         if let Some(feature) = joined(&self.missing_features) {
             return Err(format!("not yet supported: {feature}"));
         }
+        let (operator, vouched) = super::operator::resolve(&self)?.unzip();
         Ok(Options {
             config_file: None,
             config_digest: None,
@@ -184,9 +192,9 @@ impl Settings {
             lame_duck_grace_period,
             no_header_support: self.no_header_support.unwrap_or(false),
             no_fast_producer_stall: self.no_fast_producer_stall.unwrap_or(false),
-            authorization: self.authorization()?,
+            authorization: Authorization { operator, ..self.authorization()? },
             auth_timeout: self.auth_timeout()?,
-            accounts: self.directory()?,
+            accounts: self.directory(vouched)?,
             tls: self.tls(),
             allow_non_tls: self.allow_non_tls.unwrap_or(false),
             connect_error_reports: nonzero(
@@ -214,7 +222,14 @@ impl Settings {
     }
 
     /// The accounts, with the system account in its place.
-    fn directory(&self) -> Result<Directory, String> {
+    fn directory(&self, vouched: Option<Directory>) -> Result<Directory, String> {
+        if let Some(directory) = vouched {
+            if self.accounts.is_some() {
+                return Err("operators do not allow Accounts to be configured directly".to_owned());
+            }
+            let has_system = !self.no_system_account.unwrap_or(false);
+            return Ok(Directory { has_system, ..directory });
+        }
         let mut directory = self.accounts.clone().unwrap_or_default();
         directory.accounts[0].mappings = self.mappings.clone().unwrap_or_default();
         directory.has_system = !self.no_system_account.unwrap_or(false);

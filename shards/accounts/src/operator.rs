@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use base::{AccountId, Duration, Wall};
 
-use crate::model::{Grant, Permissions, ResponsePermission, Rule};
+use crate::model::{Directory, Grant, Permissions, ResponsePermission, Rule};
 use crate::secret::Signature;
 use crate::template;
 use crate::token::{Claims, Token};
@@ -114,6 +114,16 @@ impl Operator {
         let trusted = Trusted::new(text, token, account);
         self.accounts.insert(token.subject().to_owned(), trusted);
         true
+    }
+
+    /// The same with its accounts where a directory has them.
+    #[must_use]
+    pub fn placed(mut self, directory: &Directory) -> Self {
+        for (key, trusted) in &mut self.accounts {
+            let place = directory.find(key);
+            trusted.account = place.expect("an account that is vouched for is in the directory");
+        }
+        self
     }
 
     /// Who is it that shows a token?

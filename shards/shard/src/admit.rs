@@ -148,9 +148,10 @@ impl Shard {
     }
 
     fn let_in(&mut self, slot: Slot, mut pending: Pending, proxy: Option<String>) {
-        self.give_rights(slot, pending.grant.as_deref_mut(), pending.occasion);
+        let rules = pending.grant.as_deref_mut().and_then(|grant| self.rules_of(grant));
+        self.wires.get_mut(slot).grant = pending.grant;
+        self.give_rights(slot, rules, pending.occasion);
         let connection = self.wires.connections.get_mut(slot.0);
-        connection.grant = pending.grant;
         connection.proxy_key = proxy.unwrap_or_default();
         let expires = connection.grant.as_ref().and_then(|grant| grant.expires);
         connection.liveness.expires_due = expires.map_or(base::Time::NEVER, |at| {
@@ -161,6 +162,7 @@ impl Shard {
         connection.proven = (!empty).then(|| Box::new(pending.proof));
         if pending.occasion == Occasion::Reload {
             self.remove_forbidden(slot);
+            self.arm(slot);
             return;
         }
         self.leave_account(slot);
@@ -182,9 +184,9 @@ impl Shard {
     }
 
     /// Puts a connection in its account, with what it may do there.
-    fn give_rights(&mut self, slot: Slot, grant: Option<&mut Grant>, occasion: Occasion) {
-        let account = grant.as_ref().map_or(base::AccountId::GLOBAL, |grant| grant.account);
-        let rules = grant.and_then(|grant| self.rules_of(grant));
+    fn give_rights(&mut self, slot: Slot, rules: Option<Rc<Rules>>, occasion: Occasion) {
+        let grant = self.wires.get(slot).grant.as_ref();
+        let account = grant.map_or(base::AccountId::GLOBAL, |grant| grant.account);
         self.join(slot, account);
         let connection = self.wires.connections.get_mut(slot.0);
         // What was remembered belongs to another account, or may be forbidden now.

@@ -34,7 +34,12 @@ impl Shard {
         connection.max_payload = payload.min(self.config.max_payload);
         let server = Some(self.config.max_subscriptions).filter(|limit| *limit > 0);
         let own = known.limits.subscriptions.map(|limit| limit as usize);
-        connection.max_subscriptions = server.into_iter().chain(own).min();
+        let grant = connection.grant.as_ref();
+        let users = grant.and_then(|grant| grant.subscriptions).map(|limit| limit as usize);
+        connection.max_subscriptions = server.into_iter().chain(own).chain(users).min();
+        if let Some(limit) = grant.and_then(|grant| grant.payload) {
+            connection.max_payload = connection.max_payload.min(limit as usize);
+        }
     }
 
     /// Takes a seat in the account that a connection belongs to.
