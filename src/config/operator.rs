@@ -259,3 +259,165 @@ fn import(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use accounts::{Bearer, ConnectionKind, Permissions, TokenFault};
+    use base::{Wall, base64};
+    use nkeys::KeyPair;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: Wall = Wall(1_000_000_000_000_000_000);
+    const NOW_S: i64 = 1_000_000_000;
+
+    /// A token of what the claims say, signed by a key about another.
+    fn token(by: &KeyPair, about: &KeyPair, mut claims: Value, nats: Value) -> String {
+        claims["iss"] = by.public_key().into();
+        claims["sub"] = about.public_key().into();
+        claims["nats"] = nats;
+        let header = base64::encode_url(br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
+        let text = format!("{header}.{}", base64::encode_url(claims.to_string().as_bytes()));
+        let signature = by.sign(text.as_bytes()).expect("it has a seed");
+        format!("{text}.{}", base64::encode_url(&signature))
+    }
+
+    /// An operator with one account, which has a signing key and another that is kept for a role.
+    struct World {
+        account: KeyPair,
+        signer: KeyPair,
+        role: KeyPair,
+        user: KeyPair,
+        operator: Operator,
+    }
+
+    impl World {
+        fn new(extra: Value) -> Self {
+            let root = KeyPair::new_operator();
+            let [account, signer, role] = std::array::from_fn(|_| KeyPair::new_account());
+            let user = KeyPair::new_user();
+            let template = json!({
+                "pub": { "allow": ["{{name()}}.>"] }, "bearer_token": true, "payload": 100,
+            });
+            let kept =
+                json!({"kind": "user_scope", "key": role.public_key(), "template": template});
+            let mut nats = json!({
+                "type": "account", "version": 2, "signing_keys": [signer.public_key(), kept],
+                "default_permissions": { "sub": { "deny": ["secret"] } },
+            });
+            for (name, value) in extra.as_object().expect("an object") {
+                nats[name] = value.clone();
+            }
+            if nats["revoke_user"].as_i64().is_some() {
+                nats["revocations"] = json!({ user.public_key(): nats["revoke_user"] });
+            }
+            let vouched = token(&root, &account, json!({}), nats);
+            let statement = json!({"type": "operator", "version": 2});
+            let settings = Settings {
+                operators: Some(vec![token(&root, &root, json!({}), statement)]),
+                has_resolver: Some(true),
+                preload: Some(vec![(account.public_key(), vouched)]),
+                ..Settings::default()
+            };
+            let (operator, directory) = resolve(&settings).expect("good tokens").expect("some");
+            assert!(directory.find(&account.public_key()).is_some());
+            Self { account, signer, role, user, operator: operator.placed(&directory) }
+        }
+
+        /// What a token of the user comes to that the account or a key of its has signed.
+        fn admit(&self, by: &KeyPair, claims: Value, nats: Value) -> Result<Shown, TokenFault> {
+            let mut nats = nats;
+            nats["type"] = "user".into();
+            nats["version"] = 2.into();
+            nats["issuer_account"] = self.account.public_key().into();
+            let token = token(by, &self.user, claims, nats);
+            let bearer = Bearer {
+                token: &token,
+                kind: ConnectionKind::Standard,
+                host: "10.1.2.3",
+                by_proxy: false,
+                now: NOW,
+            };
+            let admitted = self.operator.admit(&bearer)?;
+            let proof = Proof { signatures: vec![admitted.signature], ..Proof::default() };
+            assert_eq!(Prover::default().look_at(&proof), Outcome::Right(None));
+            Ok((admitted.grant.permissions, admitted.grant.payload, admitted.bearer))
+        }
+    }
+
+    type Shown = (Option<Permissions>, Option<u64>, bool);
+
+    #[test]
+    fn who_comes_in() {
+        let world = World::new(json!({}));
+        let own = json!({ "pub": { "allow": ["a"] }, "payload": 5 });
+        for by in [&world.account, &world.signer] {
+            let (permissions, payload, bearer) =
+                world.admit(by, json!({}), own.clone()).expect("signed by one who may");
+            let allow = permissions.expect("its own").publish.allow;
+            assert_eq!((allow, payload, bearer), (Some(vec!["a".to_owned()]), Some(5), false));
+        }
+        let (permissions, ..) = world.admit(&world.signer, json!({}), json!({})).expect("good");
+        assert_eq!(permissions.expect("the account's").subscribe.deny, ["secret"]);
+        let (permissions, payload, bearer) =
+            world.admit(&world.role, json!({"name": "n"}), json!({})).expect("in its role");
+        let allow = permissions.expect("the role's").publish.allow;
+        assert_eq!((allow, payload, bearer), (Some(vec!["n.>".to_owned()]), Some(100), true));
+    }
+
+    #[test]
+    fn who_stays_out() {
+        let world = World::new(json!({}));
+        let void = Err(TokenFault::Void);
+        assert_eq!(world.admit(&KeyPair::new_account(), json!({}), json!({})), void);
+        assert_eq!(world.admit(&world.account, json!({"exp": NOW_S}), json!({})), void);
+        assert_eq!(world.admit(&world.account, json!({"nbf": NOW_S + 1}), json!({})), void);
+        assert!(world.admit(&world.account, json!({"exp": NOW_S + 1}), json!({})).is_ok());
+        let own = json!({ "pub": { "allow": ["a"] } });
+        assert_eq!(world.admit(&world.role, json!({}), own), void);
+        for (nats, expected) in [
+            (json!({"src": ["10.0.0.0/8"]}), true),
+            (json!({"src": ["11.0.0.0/8", "12.0.0.0/8"]}), false),
+            (json!({"allowed_connection_types": ["STANDARD"]}), true),
+            (json!({"allowed_connection_types": ["MQTT"]}), false),
+            (json!({"allowed_connection_types": ["FROB"]}), false),
+            (json!({"times": [{"start": "00:00:00", "end": "23:59:59"}]}), false),
+        ] {
+            let admitted = world.admit(&world.account, json!({}), nats.clone());
+            assert_eq!(admitted.is_ok(), expected, "{nats}");
+        }
+        let proxied = world.admit(&world.account, json!({}), json!({"proxy_required": true}));
+        assert_eq!(proxied, Err(TokenFault::ProxyRequired));
+    }
+
+    #[test]
+    fn what_an_account_takes_back() {
+        let void = Err(TokenFault::Void);
+        for revocations in [json!({"revoke_user": 5}), json!({"revocations": {"*": 5}})] {
+            let world = World::new(revocations);
+            assert_eq!(world.admit(&world.account, json!({"iat": 5}), json!({})), void);
+            assert!(world.admit(&world.account, json!({"iat": 6}), json!({})).is_ok());
+        }
+        let world = World::new(json!({"limits": {"disallow_bearer": true}}));
+        assert_eq!(world.admit(&world.role, json!({}), json!({})), void);
+        let world = World::new(json!({"authorization": {"auth_users": ["UX"]}}));
+        assert_eq!(world.admit(&world.account, json!({}), json!({})), void);
+    }
+
+    #[test]
+    fn a_token_that_was_changed_is_none() {
+        let root = KeyPair::new_operator();
+        let good = token(&root, &root, json!({}), json!({"type": "operator", "version": 2}));
+        let settings = |token: String| Settings {
+            operators: Some(vec![token]),
+            has_resolver: Some(true),
+            ..Settings::default()
+        };
+        assert!(resolve(&settings(good.clone())).is_ok());
+        let other = token(&KeyPair::new_operator(), &root, json!({}), json!({"type": "operator"}));
+        let (_, signature) = other.rsplit_once('.').expect("three parts");
+        let (text, _) = good.rsplit_once('.').expect("three parts");
+        assert!(resolve(&settings(format!("{text}.{signature}"))).is_err());
+    }
+}

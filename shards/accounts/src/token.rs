@@ -30,9 +30,8 @@ impl Token {
         if parts.next().is_some() || !is_header(&decode_url(header)?) {
             return None;
         }
-        let claims = match serde_json::from_slice(&decode_url(body)?) {
-            Ok(Value::Object(claims)) => claims,
-            _ => return None,
+        let Ok(Value::Object(claims)) = serde_json::from_slice(&decode_url(body)?) else {
+            return None;
         };
         let bytes = decode_url(signature)?;
         let nats = claims.get("nats").and_then(Value::as_object);
