@@ -84,6 +84,8 @@ settings! {
     /// The files that the command line names, which stand in for those of the block.
     tls_files: Tls,
     allow_non_tls: bool,
+    websocket: super::websocket::Block,
+    proxy_protocol: bool,
     connect_error_reports: i64,
     reconnect_error_reports: i64,
     tags: Vec<String>,
@@ -171,6 +173,8 @@ impl Settings {
             auth_timeout: self.auth_timeout()?,
             tls: self.tls(),
             allow_non_tls: self.allow_non_tls.unwrap_or(false),
+            websocket: self.websocket.clone().unwrap_or_default().resolve()?,
+            proxy_protocol: self.proxy_protocol.unwrap_or(false),
             connect_error_reports: nonzero(
                 self.connect_error_reports,
                 default::CONNECT_ERROR_REPORTS,

@@ -26,16 +26,16 @@ use std::sync::mpsc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
-use nix::sys::socket::{SockaddrStorage, getpeername};
-use shard::{Config, Effects, Owner, Peer, Question, Shard, Socket, Ticket};
+use shard::{Config, Door, Effects, Owner, Question, Shard, Socket, Stage, Ticket};
 use wire::Message;
 
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{Notice, Notices};
+use gate::upgrade::Terms;
 use gate::{Gatehouse, Secrets};
 use lanes::Lanes;
-use links::{Link, Links, Written};
+use links::{Link, Links, Written, peer_of};
 use ring::{Event, Kind, Ring};
 
 /// Buffers that the kernel may fill before the broker has looked at them. Together they bound the
@@ -45,6 +45,8 @@ const RECEIVE_BUFFERS: u16 = 32;
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// How long to wait before accepting again after that failed, for want of descriptors say.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// The place of the port for clients among the listeners.
+const CLIENT_DOOR: Slot = Slot(0);
 /// How long to wait for a lane that is full.
 const LANE_RETRY: Duration = Duration::from_micros(20);
 /// How long a stop waits for peers to take what was written to them.
@@ -123,9 +125,12 @@ pub(crate) struct Parts {
     pub(crate) seed: u64,
     pub(crate) config: Config,
     pub(crate) spin: Duration,
-    pub(crate) listener: Option<TcpListener>,
+    /// The ports for clients and for WebSocket, on the core that accepts.
+    pub(crate) listeners: [Option<TcpListener>; 2],
     pub(crate) jetstream: Option<jetstream::Parts>,
     pub(crate) secrets: Secrets,
+    /// What the port for WebSocket grants.
+    pub(crate) terms: Option<Terms>,
     pub(crate) lanes: Lanes,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reports: mpsc::Sender<Report>,
@@ -156,8 +161,11 @@ struct Reactor {
     ring: Ring,
     events: Vec<Event>,
     effects: Effects,
-    listener: Option<TcpListener>,
+    /// The ports for clients and for WebSocket, on the core that accepts.
+    listeners: [Option<TcpListener>; 2],
     accept_again: Time,
+    /// Which of them are to be listened to again then.
+    not_accepting: [bool; 2],
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Sender<Report>,
     notices: Notices,
@@ -276,8 +284,10 @@ impl Desk {
     /// The end of a connection's input, unless earlier input still waits.
     fn end_input(&mut self, slot: Slot, failed: bool) {
         let link = self.links.get_mut(slot);
-        let waits = link.gate.as_ref().is_some_and(|gate| !gate.opened.is_empty());
-        if link.backlog.is_empty() && !waits {
+        let waits = link.gate.as_ref().is_some_and(|gate| gate.has_input());
+        if self.shard.stage(slot) == Stage::Proxy && self.shard.is_open(slot) {
+            self.end_proxy_header(slot);
+        } else if link.backlog.is_empty() && !waits {
             self.shard.input_ended(slot, failed);
         } else {
             link.ended = Some(failed);
@@ -296,8 +306,10 @@ impl Reactor {
         let now = Time(1).after(parts.started.elapsed());
         let mut ring = Ring::new(RECEIVE_BUFFERS, RECEIVE_BUFFER_BYTES)?;
         ring.listen_for_bell(parts.lanes.descriptor());
-        if let Some(listener) = &parts.listener {
-            ring.accept(listener.as_fd());
+        for (listener, number) in parts.listeners.iter().zip(0..) {
+            if let Some(listener) = listener {
+                ring.accept(listener.as_fd(), Slot(number));
+            }
         }
         let mut shard = Shard::new(parts.core, parts.cores, parts.seed, parts.config, now);
         if let Some(parts) = parts.jetstream {
@@ -310,7 +322,7 @@ impl Reactor {
                 shard,
                 links: Links::default(),
                 lanes: parts.lanes,
-                gatehouse: Gatehouse::new(parts.secrets),
+                gatehouse: Gatehouse::new(parts.secrets, parts.terms),
                 pressed: Vec::new(),
                 blocked: Vec::new(),
                 resumed: VecDeque::new(),
@@ -318,7 +330,8 @@ impl Reactor {
             ring,
             events: Vec::new(),
             effects: Effects::default(),
-            listener: parts.listener,
+            listeners: parts.listeners,
+            not_accepting: [false; 2],
             accept_again: Time::NEVER,
             commands: parts.commands,
             reports: parts.reports,
@@ -421,14 +434,16 @@ impl Reactor {
         match event.error() {
             None => {
                 let peer = peer_of(event.result);
-                self.desk.shard.accepted(Socket(event.result), peer);
+                let door = if event.slot == CLIENT_DOOR { Door::Client } else { Door::WebSocket };
+                self.desk.shard.accepted_by(door, Socket(event.result), peer);
             }
             Some(error) if error.raw_os_error() != Some(libc::ECANCELED) => {
                 self.logger.error(format_args!("Temporary Client Accept Error ({error})"));
             }
             Some(_) => {}
         }
-        if !event.more && self.listener.is_some() {
+        if !event.more && self.listeners[event.slot.index()].is_some() {
+            self.not_accepting[event.slot.index()] = true;
             // After a success it ended only because too many completions waited.
             let pause = if event.result < 0 { ACCEPT_RETRY } else { Duration::ZERO };
             self.accept_again = self.now().after(pause);
@@ -436,8 +451,11 @@ impl Reactor {
     }
 
     fn arm_accept(&mut self) {
-        if let Some(listener) = &self.listener {
-            self.ring.accept(listener.as_fd());
+        for (listener, number) in self.listeners.iter().zip(0..) {
+            let needed = std::mem::take(&mut self.not_accepting[number as usize]);
+            if let Some(listener) = listener.as_ref().filter(|_| needed) {
+                self.ring.accept(listener.as_fd(), Slot(number));
+            }
         }
     }
 
@@ -526,8 +544,10 @@ impl Reactor {
     }
 
     fn stop_accepting(&mut self) {
-        if self.listener.take().is_some() {
-            self.ring.cancel(Kind::Accept, Slot(0));
+        for number in 0..2 {
+            if self.listeners[number].take().is_some() {
+                self.ring.cancel(Kind::Accept, Slot(number as u32));
+            }
         }
     }
 
@@ -627,7 +647,7 @@ impl Reactor {
         link.shut_when_written = true;
         link.backlog = Vec::new();
         if let Some(gate) = &mut link.gate {
-            gate.opened = Vec::new();
+            gate.drop_input();
         }
         let ended = link.ended.take();
         self.desk.flush(slot);
@@ -666,18 +686,5 @@ const fn level_of(level: shard::Level) -> log::Level {
         shard::Level::Error => log::Level::Error,
         shard::Level::Debug => log::Level::Debug,
         shard::Level::Trace => log::Level::Trace,
-    }
-}
-
-/// Who is at the other end; an IPv4 address that came in over IPv6 is shown as what it is.
-fn peer_of(descriptor: i32) -> Peer {
-    let address = getpeername::<SockaddrStorage>(descriptor).ok();
-    let v4 = address.as_ref().and_then(SockaddrStorage::as_sockaddr_in);
-    let v6 = address.as_ref().and_then(SockaddrStorage::as_sockaddr_in6);
-    match (v4, v6) {
-        (Some(v4), _) => Peer { host: v4.ip().to_string(), port: v4.port() },
-        (_, Some(v6)) => Peer { host: v6.ip().to_canonical().to_string(), port: v6.port() },
-        // The peer is gone already.
-        _ => Peer::default(),
     }
 }
