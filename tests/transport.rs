@@ -1,5 +1,5 @@
-//! TLS and WebSocket as async-nats, the official Rust client, speaks them, and the PROXY protocol, on
-//! one and two cores.
+//! TLS and WebSocket as async-nats, the official Rust client, speaks them, and the PROXY protocol,
+//! on one and two cores.
 //!
 //! `PINION_BROKER` replaces the pinion under test.
 

@@ -194,11 +194,10 @@ impl Decoder {
                             received";
                 return Err(text.to_owned());
             }
-            TEXT | BINARY => {}
             CONTINUATION if !self.in_message || is_compressed => {
                 return Err("invalid continuation frame".to_owned());
             }
-            CONTINUATION => {}
+            TEXT | BINARY | CONTINUATION => {}
             other => return Err(format!("unknown opcode {other}")),
         }
         Ok(())

@@ -277,8 +277,8 @@ mod tests {
         let found = frames(&mut browser, &[b'x'; 5000]);
         assert_eq!(found[..4], [0x82, 126, 0x10, 0]);
         assert_eq!(found[4100..4104], [0x82, 126, 0x03, 0x88]);
-        let noise: Vec<u8> =
-            (0..9000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut random = base::Random::new(1);
+        let noise: Vec<u8> = (0..9000).map(|_| random.next_u64() as u8).collect();
         let mut packing = Writer::new(true, "Mozilla/5.0");
         assert_eq!(frames(&mut packing, &[b'x'; 64])[0], 0x82, "not worth it");
         let found = frames(&mut packing, &noise);
