@@ -7,6 +7,7 @@
 
 pub(crate) mod acks;
 mod admit;
+pub(crate) mod batch;
 pub(crate) mod check;
 mod check_sources;
 pub(crate) mod codec;
@@ -80,6 +81,7 @@ pub struct Stream {
     /// Messages that wait, in order, since the first of them needs a read from disk.
     held: Held,
     is_held_by_read: bool,
+    batches: batch::Batches,
     /// The `Nats-Msg-Id` of the last message; empty without one.
     last_id: Vec<u8>,
     expiry: Expiry,
