@@ -89,6 +89,10 @@ impl Stream {
         if !options.expected_last.is_empty() && sequence_of(options.expected_last) != log.last() {
             return Err(table::STREAM_WRONG_LAST_SEQUENCE.with("{seq}", log.last()).into());
         }
+        let schedules = [options.schedule, options.schedule_next, options.scheduler];
+        if !publication.is_trusted && schedules.iter().any(|value| !value.is_empty()) {
+            self.check_schedule(site, publication)?;
+        }
         if !options.source.is_empty() && !publication.is_trusted {
             return Err(table::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
         }

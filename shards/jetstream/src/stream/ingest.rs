@@ -280,6 +280,13 @@ impl Stream {
         publication: &Publication<'_>,
         admission: Admission,
     ) -> Result<(u64, Position), Refusal> {
+        if !publication.options.schedule.is_empty() && publication.options.rollup.is_empty() {
+            let mut tail = Vec::new();
+            let (sizes_bytes, header) = Self::put_schedule(&mut tail, publication);
+            let mut schedule = Publication { tail: &tail, sizes_bytes, header, ..*publication };
+            schedule.options.rollup = b"sub";
+            return self.keep(site, &schedule, Admission { rollup: Rollup::Subject, ..admission });
+        }
         let sequence = site.ground.store.log(self.core.log).last() + 1;
         let at = (sequence, site.now.wall);
         let position = self.keep_as(site, publication, at, admission)?;
@@ -302,6 +309,7 @@ impl Stream {
         if publication.header > 0 {
             self.note(publication, sequence, wall, admission.ttl);
             self.roll_up(site, publication.subject, admission.rollup, 1);
+            self.note_schedule(site, publication, sequence, wall);
         } else {
             self.last_id.clear();
         }
@@ -525,7 +533,9 @@ impl Stream {
         self.attend(site);
         self.count(site);
         self.expire_batches(site);
+        self.run_schedules(site);
         let due = self.expiry_due(site).min(self.consumers.next_due()).min(self.batches_due());
+        let due = due.min(self.schedules_due(site));
         self.due = if is_behind { Time(0) } else { due.min(self.upstreams_due()) };
         site.ground.note_due(self.core.id, self.due);
     }

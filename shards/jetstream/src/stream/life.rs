@@ -68,6 +68,7 @@ impl Stream {
             held: held::Held::default(),
             is_held_by_read: false,
             batches: super::batch::Batches::default(),
+            schedules: super::schedule::Schedules::default(),
             transform: None,
             republish: None,
             dedupe: Dedupe::new(site.ground.random.next_u64()),

@@ -13,6 +13,7 @@ mod check_sources;
 pub(crate) mod codec;
 pub mod config;
 mod counter;
+mod cron;
 mod dedupe;
 pub(crate) mod direct;
 mod expiry;
@@ -25,6 +26,7 @@ pub(crate) mod options;
 mod publication;
 pub(crate) mod purge;
 mod recall;
+mod schedule;
 pub(crate) mod update;
 mod upstream;
 
@@ -82,6 +84,7 @@ pub struct Stream {
     held: Held,
     is_held_by_read: bool,
     batches: batch::Batches,
+    schedules: schedule::Schedules,
     /// The `Nats-Msg-Id` of the last message; empty without one.
     last_id: Vec<u8>,
     expiry: Expiry,

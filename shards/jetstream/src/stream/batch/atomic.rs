@@ -116,7 +116,7 @@ impl Stream {
         let commit = Commit::read(options.batch_commit);
         let sequence = self.check_batched(site, publication)?;
         let is_known = self.batches.atomic.contains_key(options.batch);
-        let size = sequence - u64::from(commit == Commit::WithoutThis);
+        let size = sequence.wrapping_sub(u64::from(commit == Commit::WithoutThis));
         let most = site.ground.config.limits.batch.messages;
         let too_large = || table::ATOMIC_PUBLISH_TOO_LARGE_BATCH.with("{size}", most);
         if !is_known {
@@ -171,8 +171,7 @@ impl Stream {
         if publication.options.batch.len() > ID_BYTES_MAX {
             return Err(table::ATOMIC_PUBLISH_INVALID_BATCH_ID);
         }
-        let sequence = number_of(publication.options.batch_sequence);
-        sequence.filter(|sequence| *sequence > 0).ok_or(table::ATOMIC_PUBLISH_MISSING_SEQ)
+        number_of(publication.options.batch_sequence).ok_or(table::ATOMIC_PUBLISH_MISSING_SEQ)
     }
 
     fn begin_atomic(&mut self, site: &mut Site<'_>, id: &[u8]) -> Result<(), Fault> {
