@@ -1,5 +1,5 @@
-//! When a schedule's pattern falls due next (spec 6.5): six fields, of seconds, minutes, hours, days
-//! of the month, months and days of the week, in the grammar that the reference accepts.
+//! When a schedule's pattern falls due next (spec 6.5): six fields, of seconds, minutes, hours,
+//! days of the month, months and days of the week, in the grammar that the reference accepts.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;

@@ -116,12 +116,12 @@ impl Stream {
         let commit = Commit::read(options.batch_commit);
         let sequence = self.check_batched(site, publication)?;
         let is_known = self.batches.atomic.contains_key(options.batch);
-        let size = sequence.wrapping_sub(u64::from(commit == Commit::WithoutThis));
+        let messages = sequence.wrapping_sub(u64::from(commit == Commit::WithoutThis));
         let most = site.ground.config.limits.batch.messages;
         let too_large = || table::ATOMIC_PUBLISH_TOO_LARGE_BATCH.with("{size}", most);
         if !is_known {
             if sequence != 1 {
-                let is_large = size > most as u64;
+                let is_large = messages > most as u64;
                 let incomplete = table::ATOMIC_PUBLISH_INCOMPLETE_BATCH;
                 return Err(if is_large { too_large() } else { incomplete });
             }
@@ -141,7 +141,7 @@ impl Stream {
             self.abandon(site, options.batch, "incomplete");
             return Err(table::ATOMIC_PUBLISH_INCOMPLETE_BATCH);
         }
-        if size > most as u64 || site.ground.batches.bytes > BATCH_BYTES_MAX {
+        if messages > most as u64 || site.ground.batches.bytes > BATCH_BYTES_MAX {
             self.abandon(site, options.batch, "large");
             return Err(too_large());
         }

@@ -1,8 +1,8 @@
 //! Messages in quick succession, acknowledged many at a time (spec 6.5).
 //!
 //! Where a publisher stands is in its reply subjects:
-//! `<prefix>.<batch>.<flow>.<ok|fail>.<number>.<operation>.$FI`. Each message is stored as it comes;
-//! what the publisher hears is how far it may count on that, and how often it will hear.
+//! `<prefix>.<batch>.<flow>.<ok|fail>.<number>.<operation>.$FI`. Each message is stored as it
+//! comes; what the publisher hears is how far it may count on that, and how often it will hear.
 
 use base::Time;
 use storage::Position;
@@ -232,23 +232,7 @@ impl Stream {
         is_commit: bool,
     ) -> Result<(), Fault> {
         let reply = publication.reply;
-        let mut subject = Vec::new();
-        match self.transform.as_ref().filter(|it| it.is_for(publication.subject)) {
-            Some(transform) => {
-                transform.apply(publication.subject, &mut site.ground.random, &mut subject);
-            }
-            None => subject.extend_from_slice(publication.subject),
-        }
-        let mut tail = Vec::new();
-        let mut own = Publication { subject: &subject, ..*publication };
-        if !publication.options.api_level.is_empty() || publication.options.must_strip {
-            let put = |out: &mut Vec<u8>| {
-                put_filtered(publication.block(), |name| name != b"Nats-Required-Api-Level", out);
-            };
-            (own.sizes_bytes, own.header) = put_tail(&mut tail, put, publication.payload());
-            own.tail = &tail;
-        }
-        let stored = self.store(site, &own);
+        let stored = self.store_stripped(site, publication);
         self.ack_suffix.clear();
         let batch = self.batches.fast.get_mut(step.id).expect("it is still there");
         match stored {
@@ -298,6 +282,31 @@ impl Stream {
         }
         self.attend(site);
         Ok(())
+    }
+
+    /// Stores a message under its own subject, without what concerns only the batch.
+    fn store_stripped(
+        &mut self,
+        site: &mut Site<'_>,
+        publication: &Publication<'_>,
+    ) -> Result<(u64, Position), Refusal> {
+        let mut subject = Vec::new();
+        match self.transform.as_ref().filter(|it| it.is_for(publication.subject)) {
+            Some(transform) => {
+                transform.apply(publication.subject, &mut site.ground.random, &mut subject);
+            }
+            None => subject.extend_from_slice(publication.subject),
+        }
+        let mut tail = Vec::new();
+        let mut own = Publication { subject: &subject, ..*publication };
+        if !publication.options.api_level.is_empty() || publication.options.must_strip {
+            let put = |out: &mut Vec<u8>| {
+                put_filtered(publication.block(), |name| name != b"Nats-Required-Api-Level", out);
+            };
+            (own.sizes_bytes, own.header) = put_tail(&mut tail, put, publication.payload());
+            own.tail = &tail;
+        }
+        self.store(site, &own)
     }
 
     /// Ends a batch with an acknowledgement of all that was stored.
