@@ -70,6 +70,10 @@ pub const OUTBOX_LOW_BYTES: usize = 64 * 1024;
 /// Bytes of one lane (one direction between two cores). A power of two.
 pub const LANE_BYTES: usize = 512 * 1024;
 
+/// Requests of one connection that may be answered under `allow_responses` at a time; beyond, the
+/// oldest gives way. At some 150 bytes each this is under 10 MiB.
+pub const REPLIES_MAX: usize = 64 * 1024;
+
 /// Times that a message for a queue group may be handed on when the chosen core has lost its last
 /// member meanwhile.
 pub const QUEUE_HOPS_MAX: u8 = 4;
