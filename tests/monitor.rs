@@ -156,7 +156,7 @@ fn shows_subscriptions_in_windows() {
     let _two = client(nats, &format!("{HELLO}{lines}SUB s.* q star\r\n"));
     let own = |path: &str| json(http, &format!("{path}&acc=$G&test=s.7"));
     let all = own("/subsz?subs=1");
-    assert_eq!(all["total"], 3);
+    assert_eq!(all["total"], 3, "{all:#}");
     let mut seen = 0;
     for offset in 0..4 {
         let window = own(&format!("/subsz?subs=1&limit=1&offset={offset}"));
@@ -221,4 +221,67 @@ fn a_server_that_is_looked_at_stops_when_it_is_told_to() {
     assert_eq!(json(broker.http, "/varz")["connections"], 0);
     assert!(broker.process.signal("TERM"));
     broker.process.wait_for_log("Server Exiting..", PATIENCE).expect("the broker stops");
+}
+
+/// Sends a request and returns the answer's body.
+fn request(stream: &mut TcpStream, sid: usize, subject: &str, body: &str) -> String {
+    let length = body.len();
+    let text = format!("SUB in.{sid} {sid}\r\nPUB {subject} in.{sid} {length}\r\n{body}\r\n");
+    stream.write_all(text.as_bytes()).expect("the broker reads");
+    let mut heard = String::new();
+    loop {
+        // The broker may ask now and then whether anyone is there.
+        while let Some(rest) = heard.strip_prefix("PING\r\n") {
+            heard = rest.to_owned();
+        }
+        if let Some((head, rest)) = heard.split_once("\r\n") {
+            let size = head.rsplit(' ').next().and_then(|size| size.parse::<usize>().ok());
+            let size = size.unwrap_or_else(|| panic!("no message: {heard}"));
+            if rest.len() >= size + 2 {
+                return rest[..size].to_owned();
+            }
+        }
+        let mut some = [0; 8192];
+        let count = stream.read(&mut some).expect("the broker answers");
+        assert_ne!(count, 0, "the broker closed: {heard}");
+        heard.push_str(&String::from_utf8_lossy(&some[..count]));
+    }
+}
+
+fn answers_about_oneself(cores: u32) {
+    let broker = start(cores, "server_name: here");
+    let nats = broker.process.address();
+    let hello = HELLO.replace('{', "{\"headers\":true,\"no_responders\":true,");
+    // One for each core.
+    let mut clients: Vec<TcpStream> = (0..cores).map(|_| client(nats, &hello)).collect();
+    for stream in &mut clients {
+        let about: Value = serde_json::from_str(&request(stream, 1, "$SYS.REQ.USER.INFO", ""))
+            .expect("an answer is JSON");
+        assert_eq!(about["data"]["account"], "$G");
+        assert_eq!(about["server"]["name"], "here");
+        let connections = request(stream, 2, "$SYS.REQ.SERVER.PING.CONNZ", "{\"limit\":1}");
+        let connections: Value = serde_json::from_str(&connections).expect("an answer is JSON");
+        assert_eq!(connections["data"]["total"], cores);
+        assert_eq!(connections["data"]["num_connections"], 1);
+        let traffic = request(stream, 3, "$SYS.REQ.ACCOUNT.PING.STATZ", "");
+        let traffic: Value = serde_json::from_str(&traffic).expect("an answer is JSON");
+        assert_eq!(traffic["data"]["account_statz"][0]["conns"], cores);
+        // Nobody there to ask for more.
+        let denied =
+            ["$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.ACCOUNT.$G.INFO"];
+        for (sid, subject) in (4..).zip(denied) {
+            let answer = request(stream, sid, subject, "");
+            assert!(answer.starts_with("NATS/1.0 503"), "{subject}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn answers_about_oneself_on_one_core() {
+    answers_about_oneself(1);
+}
+
+#[test]
+fn answers_about_oneself_on_two_cores() {
+    answers_about_oneself(2);
 }

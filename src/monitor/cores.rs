@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::mpsc;
 
+use base::{AccountId, CoreId, ServiceId};
 use shard::{Answer, Question, Ticket};
 use tokio::sync::oneshot;
 
-use crate::reactor::Command;
 use crate::reactor::lanes::Waker;
+use crate::reactor::{Command, Speech};
 
 /// How to reach a core.
 #[derive(Clone)]
@@ -79,6 +80,32 @@ impl Cores {
         if let Some(waiting) = self.asked.borrow_mut().remove(&ticket) {
             // Whoever asked may have lost interest.
             let _ = waiting.send(answer);
+        }
+    }
+
+    /// Subscribes a service on a core.
+    pub(super) fn listen(
+        &self,
+        core: usize,
+        account: AccountId,
+        pattern: &str,
+        service: ServiceId,
+    ) {
+        let pattern = pattern.as_bytes().to_vec();
+        self.all[core].tell(Command::Listen { account, pattern, queue: Vec::new(), service });
+    }
+
+    /// Publishes on a core.
+    pub(super) fn speak(&self, core: CoreId, speech: Speech) {
+        self.all[core.index()].tell(Command::Speak(Box::new(speech)));
+    }
+
+    /// Returns once what the cores were told before has come to all of them.
+    pub(super) async fn pass_on(&self) {
+        // A core answers at the end of a turn, and by then it has moved what it had for others. The
+        // first question finds that in the lanes, the second what others made of it.
+        for _ in 0..2 {
+            self.ask_all(|_| Question::Describe(Vec::new())).await;
         }
     }
 }

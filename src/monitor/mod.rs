@@ -8,15 +8,17 @@ mod http;
 mod json;
 pub mod query;
 mod state;
+mod system;
 mod usage;
 mod views;
 
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::time::Instant;
 
-use base::Wall;
-use shard::{Answer, Happening, Ticket};
+use base::{CoreId, Wall};
+use shard::{Answer, Happening, Request, Ticket};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 
@@ -27,13 +29,23 @@ pub(crate) use state::{Settled, wall};
 
 use crate::config::Options;
 use crate::notation::join_host_port;
+use crate::reactor::Report;
 
 /// What the monitor is told.
 pub(crate) enum Notice {
     /// This happened on a core.
-    Core { answers: Vec<(Ticket, Answer)>, happenings: Vec<Happening> },
+    Core {
+        core: CoreId,
+        requests: Vec<Request>,
+        answers: Vec<(Ticket, Answer)>,
+        happenings: Vec<Happening>,
+    },
     /// Another configuration is in force.
     Settled(Box<Settled>),
+    /// The server will go, and closes its connections one by one.
+    LameDuck,
+    /// The server goes now. Whoever says so waits to hear that this was told.
+    Stopping(mpsc::Sender<()>),
 }
 
 /// Where notices are put in.
@@ -64,6 +76,8 @@ pub(crate) struct Parts {
     /// When the cores began to count time.
     pub(crate) started: (Instant, Wall),
     pub(crate) listener: Option<TcpListener>,
+    /// To whoever starts this.
+    pub(crate) reports: mpsc::Sender<Report>,
 }
 
 /// Opens the port for monitoring, if there is to be one. The error is a line for the log.
@@ -98,43 +112,83 @@ pub(crate) fn announcement(options: &Options, address: SocketAddr) -> String {
     format!("Starting http monitor on {shown}")
 }
 
-/// Starts the monitor, which ends with the process.
+/// Starts the monitor, which ends with the process, and returns once it hears requests.
 pub(crate) fn start(parts: Parts) -> Result<(), String> {
+    let (ready, is_ready) = mpsc::channel();
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime needs a few descriptors");
-        LocalSet::new().block_on(&runtime, run(parts));
+        LocalSet::new().block_on(&runtime, run(parts, ready));
     };
     let thread = std::thread::Builder::new().name("monitor".into()).spawn(run);
-    thread.map(drop).map_err(|error| format!("cannot start the monitor: {error}"))
+    thread.map_err(|error| format!("cannot start the monitor: {error}"))?;
+    is_ready.recv().map_err(|_| "the monitor ended at its start".to_owned())
 }
 
-async fn run(parts: Parts) {
-    let Parts { inbox: Inbox(mut inbox), cores, settled, started, listener } = parts;
-    let state = Rc::new(State::new(Cores::new(cores), started, settled));
-    if let Some(listener) = listener {
-        spawn_local(http::serve(listener, state.clone()));
-    }
+async fn run(parts: Parts, ready: mpsc::Sender<()>) {
+    let Parts { inbox, cores, settled, started, listener, reports } = parts;
+    let state = Rc::new(State::new(Cores::new(cores), started, settled, reports));
+    let (happenings, teller) = system::Teller::new();
+    spawn_local(system::tell(state.clone(), teller));
+    let begin = {
+        let state = state.clone();
+        async move {
+            state.services.open(&state);
+            state.cores.pass_on().await;
+            if let Some(listener) = listener {
+                spawn_local(http::serve(listener, state));
+            }
+            // Whoever starts this waits for it.
+            let _ = ready.send(());
+        }
+    };
+    spawn_local(begin);
+    take_notice(&state, inbox, &happenings).await;
+}
+
+async fn take_notice(
+    state: &Rc<State>,
+    Inbox(mut inbox): Inbox,
+    happened: &UnboundedSender<Happening>,
+) {
     while let Some(notice) = inbox.recv().await {
         match notice {
-            Notice::Core { answers, happenings } => {
+            Notice::Core { core, requests, answers, happenings } => {
                 for (ticket, answer) in answers {
                     state.cores.hear(ticket, answer);
                 }
+                for request in requests {
+                    spawn_local(system::answer(state.clone(), core, request));
+                }
                 for happening in happenings {
-                    on_happening(&state, happening);
+                    on_happening(state, happened, happening);
                 }
             }
-            Notice::Settled(settled) => state.settle(*settled),
+            Notice::Settled(settled) => {
+                state.settle(*settled);
+                state.services.open_accounts(state);
+            }
+            Notice::LameDuck => system::say_lame_duck(state),
+            Notice::Stopping(told) => {
+                let state = state.clone();
+                spawn_local(async move {
+                    system::say_goodbye(&state).await;
+                    // Whoever waited may have lost patience.
+                    let _ = told.send(());
+                });
+            }
         }
     }
 }
 
-fn on_happening(state: &State, happening: Happening) {
-    match happening {
-        Happening::Connected(_) | Happening::Refused(..) => {}
+fn on_happening(state: &State, tell: &UnboundedSender<Happening>, happening: Happening) {
+    let told = match happening {
         Happening::Ended(view, reason, subscriptions) => {
-            state.remember(*view, reason, subscriptions);
+            state.remember((*view).clone(), reason, subscriptions);
+            Happening::Ended(view, reason, Vec::new())
         }
-    }
+        other => other,
+    };
+    // The teller ends with the thread.
+    let _ = tell.send(told);
 }

@@ -1,18 +1,22 @@
 //! What the monitor knows by itself: the configuration in force, who is gone, and the clock.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use accounts::Directory;
 use base::{AccountId, Time, Wall};
 use shard::{Answer, Census, Config, ConnectionView, Question, Reason, SubscriptionView};
+use tokio::sync::oneshot;
 
 use super::cores::Cores;
 use super::json::Stamp;
+use super::system::Services;
 use super::usage::Usage;
 use crate::config::Options;
+use crate::reactor::Report;
 
 /// What is in force, replaced whole by a reload.
 #[derive(Clone)]
@@ -35,6 +39,7 @@ pub(super) struct Closed {
 /// What all parts of the monitor share; they run on one thread.
 pub(super) struct State {
     pub(super) cores: Cores,
+    pub(super) services: Services,
     pub(super) usage: Usage,
     pub(super) started: (Instant, Wall),
     settled: RefCell<Rc<Settled>>,
@@ -42,17 +47,29 @@ pub(super) struct State {
     pub(super) closed: RefCell<VecDeque<Rc<Closed>>>,
     /// How often each path was asked for.
     pub(super) visits: RefCell<BTreeMap<&'static str, u64>>,
+    /// Messages that were sent in the server's name.
+    pub(super) messages: Cell<u64>,
+    /// To whoever started this.
+    reports: mpsc::Sender<Report>,
 }
 
 impl State {
-    pub(super) fn new(cores: Cores, started: (Instant, Wall), settled: Settled) -> Self {
+    pub(super) fn new(
+        cores: Cores,
+        started: (Instant, Wall),
+        settled: Settled,
+        reports: mpsc::Sender<Report>,
+    ) -> Self {
         Self {
             cores,
+            services: Services::default(),
             usage: Usage::new(started.0),
             started,
             settled: RefCell::new(Rc::new(settled)),
             closed: RefCell::default(),
             visits: RefCell::default(),
+            messages: Cell::default(),
+            reports,
         }
     }
 
@@ -62,6 +79,14 @@ impl State {
 
     pub(super) fn settle(&self, settled: Settled) {
         *self.settled.borrow_mut() = Rc::new(settled);
+    }
+
+    /// Has the configuration read again, and says what became of it.
+    pub(super) async fn reload(&self) -> Result<(), String> {
+        let (sender, receiver) = oneshot::channel();
+        let stopping = || "server is shutting down".to_owned();
+        self.reports.send(Report::Reload(sender)).map_err(|_| stopping())?;
+        receiver.await.map_err(|_| stopping())?
     }
 
     /// The world's time of a moment on the cores' clock.

@@ -4,20 +4,23 @@
 //! 1. Completions are collected from the ring.
 //! 2. What the lanes hold is handed to the shard *before* what was collected: whoever sent input
 //!    because of something another core did finds it done (docs/decisions/flush-barrier.md).
-//! 3. Input is handed to the shard.
+//! 3. Input is handed to the shard, and so is what the disk has done.
 //! 4. Frames for other cores are moved to the lanes *before* anything is written to a socket.
 //! 5. The turn's effects are carried out.
 //! 6. If nothing is left to do, the core spins for a bounded time and then sleeps in the ring.
 //!
 //! # glommio
-//! The turn runs as the main task of a glommio executor, which pins the thread and will carry disk
-//! I/O. As long as no disk operation is under way the core sleeps in its own ring: one system call,
-//! where parking through glommio makes about five.
+//! The turn runs as the main task of a glommio executor, which pins the thread. Sockets and files
+//! are the business of the core's own ring, in which it also sleeps: one system call, where parking
+//! through glommio makes about five.
 
+mod disk;
 pub(crate) mod gate;
 pub(crate) mod lanes;
 mod links;
+mod orders;
 pub(crate) mod ring;
+mod speech;
 
 use std::collections::VecDeque;
 use std::net::{Shutdown, TcpListener};
@@ -25,18 +28,22 @@ use std::os::fd::AsFd as _;
 use std::sync::mpsc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
-use shard::{Config, Door, Effects, Owner, Question, Shard, Socket, Stage, Ticket};
-use wire::Message;
+use base::{CoreId, Duration, Moment, Slot, Time, Wall};
+use shard::{Config, Door, Effects, Owner, Shard, Socket, Stage};
+use storage::Store;
 
+use crate::auth::Provers;
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{Notice, Notices};
+use disk::Disk;
 use gate::upgrade::Terms;
 use gate::{Gatehouse, Secrets};
 use lanes::Lanes;
 use links::{Link, Links, Written, peer_of};
+pub(crate) use orders::{Command, Report};
 use ring::{Event, Kind, Ring};
+pub(crate) use speech::Speech;
 
 /// Buffers that the kernel may fill before the broker has looked at them. Together they bound the
 /// input of one turn: 32 times 64 KiB, well under a millisecond of work and within the second-level
@@ -52,72 +59,6 @@ const LANE_RETRY: Duration = Duration::from_micros(20);
 /// How long a stop waits for peers to take what was written to them.
 const STOP_WAIT: Duration = Duration::from_millis(500);
 
-/// What the boot thread tells a core.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Close everything and end.
-    Stop,
-    /// Go into lame duck mode.
-    LameDuck,
-    /// Put another configuration in force.
-    Reconfigure(Box<Config>),
-    /// Let later handshakes be made by these.
-    Secure(Secrets),
-    /// Log at other levels.
-    SetLevels(log::Levels),
-    /// Answer a question.
-    Ask(Ticket, Question),
-    #[expect(dead_code, reason = "for requests to the server")]
-    /// Tell of the requests that come on these subjects.
-    Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
-    #[expect(dead_code, reason = "for requests to the server")]
-    /// Publish a message of the server's own.
-    Speak(Box<Speech>),
-}
-
-/// A message of the server's own.
-#[derive(Clone, Debug)]
-pub(crate) struct Speech {
-    pub(crate) account: AccountId,
-    pub(crate) subject: Vec<u8>,
-    pub(crate) reply: Vec<u8>,
-    /// The header block with its empty line, or nothing.
-    pub(crate) header: Vec<u8>,
-    pub(crate) payload: Vec<u8>,
-}
-
-impl Speech {
-    fn publish(&self, shard: &mut Shard) {
-        let (header, total) = (self.header.len(), self.header.len() + self.payload.len());
-        let mut tail = match header {
-            0 => format!("{total}\r\n"),
-            _ => format!("{header} {total}\r\n"),
-        }
-        .into_bytes();
-        let sizes_bytes = tail.len();
-        tail.extend_from_slice(&self.header);
-        tail.extend_from_slice(&self.payload);
-        tail.extend_from_slice(b"\r\n");
-        let (subject, reply) = (&self.subject, &self.reply);
-        shard.speak(self.account, &Message { subject, reply, header, tail: &tail, sizes_bytes });
-    }
-}
-
-/// What a core, or the signal thread, tells the boot thread.
-#[derive(Debug)]
-pub(crate) enum Report {
-    /// The core runs.
-    Ready,
-    /// The core could not start.
-    Failed(CoreId, String),
-    /// The last connection of a lame duck is gone.
-    Drained,
-    /// The core has ended.
-    Stopped,
-    /// A signal came.
-    Signal(i32),
-}
-
 /// What a core is started with.
 pub(crate) struct Parts {
     pub(crate) core: CoreId,
@@ -132,6 +73,7 @@ pub(crate) struct Parts {
     /// What the port for WebSocket grants.
     pub(crate) terms: Option<Terms>,
     pub(crate) lanes: Lanes,
+    pub(crate) provers: Provers,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) notices: Notices,
@@ -161,12 +103,15 @@ struct Reactor {
     ring: Ring,
     events: Vec<Event>,
     effects: Effects,
+    /// The disk that this core stores on, if it does.
+    disk: Option<Disk>,
     /// The ports for clients and for WebSocket, on the core that accepts.
     listeners: [Option<TcpListener>; 2],
     accept_again: Time,
     /// Which of them are to be listened to again then.
     not_accepting: [bool; 2],
     commands: mpsc::Receiver<Command>,
+    provers: Provers,
     reports: mpsc::Sender<Report>,
     notices: Notices,
     logger: Logger,
@@ -312,10 +257,15 @@ impl Reactor {
             }
         }
         let mut shard = Shard::new(parts.core, parts.cores, parts.seed, parts.config, now);
-        if let Some(parts) = parts.jetstream {
+        let mut disk = None;
+        if let Some(jetstream) = parts.jetstream {
+            let logger = parts.logger.clone();
+            let mut fresh =
+                Disk::open(&jetstream.options.directory, logger).map_err(std::io::Error::other)?;
             shard.begin_turn(Moment { time: now, wall: wall() });
-            let (jetstream, tenants) = parts.open();
+            let (jetstream, tenants) = jetstream.open(|store| fresh.recover(store));
             shard.start_jetstream(jetstream, tenants.into_iter());
+            disk = Some(fresh);
         }
         Ok(Self {
             desk: Desk {
@@ -330,10 +280,12 @@ impl Reactor {
             ring,
             events: Vec::new(),
             effects: Effects::default(),
+            disk,
             listeners: parts.listeners,
             not_accepting: [false; 2],
             accept_again: Time::NEVER,
             commands: parts.commands,
+            provers: parts.provers,
             reports: parts.reports,
             notices: parts.notices,
             logger: parts.logger,
@@ -366,8 +318,10 @@ impl Reactor {
             self.desk.lanes.send(&mut self.desk.shard);
             self.desk.shard.end_turn(&mut self.effects);
             self.carry_out();
+            self.ask_disk(now);
+            let is_idle = self.disk.as_ref().is_none_or(Disk::is_idle);
             if let Some(deadline) = self.stopping
-                && (self.desk.links.are_empty() || now >= deadline)
+                && ((self.desk.links.are_empty() && is_idle) || now >= deadline)
             {
                 return Ok(());
             }
@@ -395,6 +349,7 @@ impl Reactor {
         }
         let due = self.desk.shard.next_due().min(self.accept_again);
         let due = self.stopping.map_or(due, |deadline| due.min(deadline));
+        let due = self.store().map_or(due, |store| due.min(store.next_due()));
         let wait = if due == Time::NEVER { Duration::MAX } else { due.since(self.now()) };
         let slept = self.ring.enter(Some(wait));
         self.desk.lanes.own.bell.get_up();
@@ -416,6 +371,23 @@ impl Reactor {
         }
     }
 
+    fn store(&mut self) -> Option<&mut Store> {
+        self.desk.shard.jetstream().map(::jetstream::JetStream::store)
+    }
+
+    /// Hands to the disk what the store asks of it.
+    fn ask_disk(&mut self, now: Time) {
+        if let (Some(disk), Some(jetstream)) = (&mut self.disk, self.desk.shard.jetstream()) {
+            disk.ask(jetstream.store(), now, &mut self.ring);
+        }
+    }
+
+    fn on_disk(&mut self, event: &Event) {
+        if let (Some(disk), Some(jetstream)) = (&mut self.disk, self.desk.shard.jetstream()) {
+            disk.take(jetstream.store(), event, &mut self.ring);
+        }
+    }
+
     fn take_events(&mut self) {
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
@@ -424,6 +396,7 @@ impl Reactor {
                 Kind::Receive => self.on_receive(&event),
                 Kind::Writable => self.on_writable(event.slot),
                 Kind::Bell => self.on_bell(event.more),
+                Kind::File => self.on_disk(&event),
                 Kind::Cancel => {}
             }
         }
@@ -527,6 +500,7 @@ impl Reactor {
                 }
                 Command::LameDuck => self.desk.shard.enter_lame_duck(),
                 Command::Reconfigure(config) => self.desk.shard.reconfigure(*config),
+                Command::Proven(answered) => answered.hand_in(&mut self.desk.shard),
                 Command::Secure(secrets) => self.desk.gatehouse.secrets = secrets,
                 Command::SetLevels(levels) => self.logger.set_levels(levels),
                 Command::Listen { account, pattern, queue, service } => {
@@ -604,6 +578,10 @@ impl Reactor {
             }
         }
         self.give_notice(&mut effects);
+        self.provers.prove(effects.proofs.drain(..));
+        if effects.reconfigured > 0 {
+            drop(self.reports.send(Report::Reconfigured(effects.reconfigured)));
+        }
         if effects.stop_accepting {
             self.stop_accepting();
         }
@@ -616,11 +594,13 @@ impl Reactor {
 
     /// Tells the monitor what came up for it.
     fn give_notice(&self, effects: &mut Effects) {
-        let Effects { answers, happenings, .. } = effects;
-        if answers.is_empty() && happenings.is_empty() {
+        let Effects { requests, answers, happenings, .. } = effects;
+        if requests.is_empty() && answers.is_empty() && happenings.is_empty() {
             return;
         }
         self.notices.send(Notice::Core {
+            core: self.desk.shard.core(),
+            requests: std::mem::take(requests),
             answers: std::mem::take(answers),
             happenings: std::mem::take(happenings),
         });

@@ -1,21 +1,12 @@
 //! Events about streams and requests (spec 6.15). Nothing is built unless someone listens.
 
-use base::{AccountId, Moment, Random};
+use base::{AccountId, Moment};
 
 use crate::Outlet;
 use crate::ground::Ground;
 use crate::json::Writer;
+use crate::names::unique;
 use crate::stamp::Stamp;
-
-const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// Characters of an event's name.
-const ID_BYTES: usize = 22;
-
-/// A name that no other event has.
-fn unique(random: &mut Random) -> String {
-    let digit = |_| char::from(DIGITS[random.below(DIGITS.len() as u64) as usize]);
-    (0..ID_BYTES).map(digit).collect()
-}
 
 /// Publishes an event; `fill` writes what is its own.
 pub(crate) fn publish(

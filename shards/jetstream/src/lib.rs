@@ -13,6 +13,7 @@ pub mod error;
 mod ground;
 mod jetstream;
 mod json;
+mod names;
 mod outlet;
 pub mod parcel;
 pub mod services;

@@ -26,13 +26,22 @@ pub enum Service {
     /// `$JS.API.DIRECT.GET.<stream>.>`.
     DirectLast(StreamId),
     /// What a mirror or source receives from another stream.
-    Upstream(StreamId, u32),
+    Upstream(StreamId, u32, UpstreamEnd),
     /// Acknowledgements of a snapshot's chunks.
     Snapshot(u32),
     /// Chunks of a stream that is being restored.
     Restore(u32),
     /// A consumer's own: its requests, acknowledgements, flow control.
     Consumer(StreamId, u32, Endpoint),
+}
+
+/// What a subscription of a mirror or source is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamEnd {
+    /// The answer to its request for a consumer.
+    Answer,
+    /// What the consumer delivers.
+    Delivery,
 }
 
 /// All subscriptions of JetStream on this core.

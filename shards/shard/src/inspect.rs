@@ -41,6 +41,8 @@ pub enum Question {
     Describe(Vec<(Slot, ConnectionId)>),
     /// Which subscriptions are there?
     Subscriptions(SubscriptionFilter),
+    /// Would messages on these subjects of an account reach anyone?
+    Wanted(AccountId, Vec<Vec<u8>>),
     /// End this connection, if it is still there.
     Kick(Slot, ConnectionId),
     /// Tell this connection to go elsewhere, if it is still there.
@@ -58,6 +60,8 @@ pub enum Answer {
     Described(Vec<ConnectionView>),
     /// Of [`Question::Subscriptions`]: how many there are in all, and those asked for.
     Subscriptions(usize, Vec<SubscriptionView>),
+    /// Of [`Question::Wanted`], one for each.
+    Wanted(Vec<bool>),
     /// Of the others: was the connection there?
     Done(bool),
 }
@@ -266,6 +270,7 @@ impl Shard {
             Question::Connections(..) => Answer::Connections(Vec::new()),
             Question::Describe(_) => Answer::Described(Vec::new()),
             Question::Subscriptions(_) => Answer::Subscriptions(0, Vec::new()),
+            Question::Wanted(..) => Answer::Wanted(Vec::new()),
             Question::Kick(..) | Question::SendAway(..) => Answer::Done(false),
         }
     }
@@ -296,6 +301,10 @@ impl Shard {
             }
             (Question::Subscriptions(filter), Answer::Subscriptions(total, found)) => {
                 self.page_of_subscriptions(filter, total, found, from)
+            }
+            (Question::Wanted(account, subjects), Answer::Wanted(wanted)) => {
+                wanted.extend(subjects.iter().map(|subject| self.is_wanted(*account, subject)));
+                None
             }
             (Question::Kick(slot, id), Answer::Done(done)) => {
                 *done = self.is_there(*slot, *id);
@@ -403,7 +412,7 @@ impl Shard {
             name: text(identity.map(|identity| &identity.name)),
             lang: text(identity.map(|identity| &identity.lang)),
             version: text(identity.map(|identity| &identity.version)),
-            user: text(identity.map(|identity| &identity.user)),
+            user: connection.user().to_owned(),
             websocket: connection.is_websocket(),
             secured: connection.entrance.as_ref().and_then(|entrance| {
                 let secured = entrance.secured.clone()?;
@@ -450,7 +459,7 @@ impl Shard {
 
 impl ConnectionFilter {
     fn admits(&self, connection: &Connection) -> bool {
-        let user = connection.identity.as_ref().map_or("", |identity| &identity.user);
+        let user = connection.user();
         connection.is_open()
             && self.id.is_none_or(|id| id == connection.id)
             && self.account.is_none_or(|account| account == connection.account)
@@ -565,6 +574,17 @@ mod tests {
             (&found[0].name[..], &found[0].lang[..], found[0].subscriptions),
             ("n", "rust", 1)
         );
+    }
+
+    #[test]
+    fn what_someone_listens_to_is_wanted() {
+        let mut shard = shard(1);
+        shard.receive(Slot(1), b"CONNECT {\"verbose\":false}\r\nSUB a.* 1\r\n");
+        let question = Question::Wanted(AccountId::GLOBAL, vec![b"a.b".to_vec(), b"b".to_vec()]);
+        let (Answer::Wanted(wanted), _) = answer(&mut shard, question) else {
+            panic!("it was asked what is wanted");
+        };
+        assert_eq!(wanted, [true, false]);
     }
 
     #[test]

@@ -199,6 +199,12 @@ pub(in super::super) struct AccountStatz {
     accounts: Vec<Stat>,
 }
 
+impl AccountStatz {
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+}
+
 /// What goes through an account.
 #[derive(Clone, Serialize)]
 pub(in super::super) struct Stat {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::super::json::{Stamp, is_default};
 use super::super::state::{State, now};
 use crate::config::{JetStream, Options as Configured, Sync};
+use crate::notation::quote;
 
 /// What `/varz` shows of JetStream; nothing without it.
 #[derive(Default, Serialize)]
@@ -127,4 +128,21 @@ pub(in super::super) fn jsz(state: &State) -> Jsz {
         bytes: 0,
         total: 0,
     }
+}
+
+/// Looks at what an account stores.
+///
+/// # Errors
+/// If it stores nothing: why.
+pub(in super::super) fn account(state: &State, name: &str) -> Result<Jsz, String> {
+    let settled = state.settled();
+    if settled.options.jetstream.is_none() {
+        return Err("jetstream not enabled".to_owned());
+    }
+    let account = settled.directory.find(name);
+    let account = account.ok_or_else(|| format!("account {} not found", quote(name)))?;
+    if !settled.directory.get(account).jetstream {
+        return Err(format!("account {} not jetstream enabled", quote(name)));
+    }
+    Ok(jsz(state))
 }

@@ -97,7 +97,7 @@ pub(super) fn put_stream(
     writer: &mut Writer<'_>,
     stream: &Stream,
     ground: &Ground,
-    now: base::Wall,
+    now: base::Moment,
     extent: &Extent,
 ) {
     let log = ground.store.log(stream.core.log);
@@ -115,7 +115,8 @@ pub(super) fn put_stream(
         cluster.text("leader", &ground.config.server_name);
         cluster.close();
     }
-    Stamp::from(now).put(writer.field("ts"));
+    stream.put_upstreams(writer, now.time);
+    Stamp::from(now.wall).put(writer.field("ts"));
 }
 
 fn stamp_or_none(wall: base::Wall) -> Stamp {

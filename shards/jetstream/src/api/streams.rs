@@ -138,7 +138,7 @@ impl JetStream {
     }
 
     fn put_stream(&self, writer: &mut Writer<'_>, id: StreamId, call: &Call<'_>, extent: &Extent) {
-        put_stream(writer, self.stream(id), &self.ground, call.now.wall, extent);
+        put_stream(writer, self.stream(id), &self.ground, call.now, extent);
     }
 
     /// The account's streams that store any subject of a pattern, in order of name.

@@ -9,11 +9,10 @@ use super::{
     cursor::Consumer,
     desk::{self, Desk},
     ledger::Entry,
-    names,
     push::Flow,
     waiting::Waiter,
 };
-use crate::{Outlet, parcel::Parcel};
+use crate::{Outlet, names, parcel::Parcel};
 
 /// What may still be delivered in this turn.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! What consumers tell those who watch: advisories and metrics (spec 6.15).
 
-use super::{cursor::Consumer, desk::Desk, names};
-use crate::{json::Writer, stamp::Stamp};
+use super::{cursor::Consumer, desk::Desk};
+use crate::{json::Writer, names, stamp::Stamp};
 
 /// A delivery that something is said about.
 #[derive(Clone, Copy, Debug)]

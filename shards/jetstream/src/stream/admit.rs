@@ -36,11 +36,9 @@ impl Stream {
         if config.sealed {
             return Err(table::STREAM_SEALED.into());
         }
-        if usize::try_from(config.max_msg_size).is_ok_and(|most| publication.size() > most) {
-            return Err(table::STREAM_MESSAGE_EXCEEDS_MAXIMUM.into());
-        }
-        if publication.header > STORED_HEADER_BYTES_MAX {
-            return Err(table::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
+        self.check_size(publication)?;
+        if !publication.options.batch.is_empty() && !config.allow_atomic {
+            return Err(table::ATOMIC_PUBLISH_DISABLED.into());
         }
         let mut admission = Admission { ttl: Ttl::Unset, rollup: Rollup::None };
         if publication.header > 0 {
@@ -49,6 +47,18 @@ impl Stream {
             admission.ttl = ttl_of(publication.options.ttl).unwrap_or(Ttl::Unset);
         }
         Ok(admission)
+    }
+
+    /// Is it small enough, in this stream and for its header?
+    pub(super) fn check_size(&self, publication: &Publication<'_>) -> Result<(), Refusal> {
+        let config = &self.core.config;
+        if usize::try_from(config.max_msg_size).is_ok_and(|most| publication.size() > most) {
+            return Err(table::STREAM_MESSAGE_EXCEEDS_MAXIMUM.into());
+        }
+        if publication.header > STORED_HEADER_BYTES_MAX {
+            return Err(table::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
+        }
+        Ok(())
     }
 
     fn check_expectations(
@@ -82,13 +92,17 @@ impl Stream {
         if !options.expected_last.is_empty() && sequence_of(options.expected_last) != log.last() {
             return Err(table::STREAM_WRONG_LAST_SEQUENCE.with("{seq}", log.last()).into());
         }
+        let schedules = [options.schedule, options.schedule_next, options.scheduler];
+        if !publication.is_trusted && schedules.iter().any(|value| !value.is_empty()) {
+            self.check_schedule(site, publication)?;
+        }
         if !options.source.is_empty() && !publication.is_trusted {
             return Err(table::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
         }
         Ok(())
     }
 
-    fn check_history(&self, publication: &Publication<'_>) -> Result<Rollup, Refusal> {
+    pub(super) fn check_history(&self, publication: &Publication<'_>) -> Result<Rollup, Refusal> {
         let options = &publication.options;
         let config = &self.core.config;
         if !options.message_id.is_empty()
@@ -108,16 +122,16 @@ impl Stream {
         if !may && !publication.is_trusted {
             return Err(table::STREAM_ROLLUP_FAILED.because("rollup not permitted").into());
         }
-        match options.rollup {
-            b"sub" if may => Ok(Rollup::Subject),
-            b"all" if may => Ok(Rollup::All),
-            b"sub" | b"all" => Ok(Rollup::None),
-            other => {
-                let value = crate::json::go_quoted(other);
-                let cause = format!("rollup value invalid: {value}");
-                Err(table::STREAM_ROLLUP_FAILED.because(cause).into())
-            }
-        }
+        let rollup = if options.rollup.eq_ignore_ascii_case(b"sub") {
+            Rollup::Subject
+        } else if options.rollup.eq_ignore_ascii_case(b"all") {
+            Rollup::All
+        } else {
+            let value = crate::json::go_quoted(&options.rollup.to_ascii_lowercase());
+            let cause = format!("rollup value invalid: {value}");
+            return Err(table::STREAM_ROLLUP_FAILED.because(cause).into());
+        };
+        Ok(if may { rollup } else { Rollup::None })
     }
 
     /// Is there room: of the server, of the account, and, where new messages give way, in the
@@ -128,6 +142,18 @@ impl Stream {
         publication: &Publication<'_>,
         bytes: u64,
     ) -> Result<(), Refusal> {
+        self.check_budget(site, bytes)?;
+        if ttl_of(publication.options.ttl).is_none() {
+            return Err(table::MESSAGE_TTL_INVALID.into());
+        }
+        if self.core.config.discard == Discard::New {
+            self.check_discard_new(&site.ground.store, publication, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Is there room for so many bytes in the server and in the account?
+    pub(super) fn check_budget(&self, site: &Site<'_>, bytes: u64) -> Result<(), Refusal> {
         let storage = self.core.config.storage;
         let (server, account) = match storage {
             Storage::Memory => (site.ground.config.memory_max, site.account.limits.max_memory),
@@ -138,12 +164,6 @@ impl Stream {
         }
         if !is_within(site.account.usage.used(storage) + bytes, account) {
             return Err(table::ACCOUNT_RESOURCES_EXCEEDED.into());
-        }
-        if ttl_of(publication.options.ttl).is_none() {
-            return Err(table::MESSAGE_TTL_INVALID.into());
-        }
-        if self.core.config.discard == Discard::New {
-            self.check_discard_new(&site.ground.store, publication, bytes)?;
         }
         Ok(())
     }

@@ -168,13 +168,12 @@ fn choose_compression(decoder: &mut Decoder, node: &Node<'_>, into: &mut Compres
     match node.raw {
         b"\"none\"" => *into = Compression::None,
         b"\"s2\"" => *into = Compression::S2,
-        // The reference reads it as text first.
+        // The reference reads it as text first, on its own.
         _ => {
-            let mut text = String::new();
-            decoder.text(node, &mut text);
-            if matches!(node.value, crate::json::Value::Text(_)) {
-                decoder.complain(String::from("unknown compression algorithm"));
-            }
+            let mut alone = Decoder::new("string", true);
+            alone.text_alone(node);
+            let complaint = alone.finish().err();
+            decoder.complain(complaint.unwrap_or("unknown compression algorithm".into()));
         }
     }
 }
@@ -414,13 +413,13 @@ fn put_source(out: &mut Vec<u8>, source: &Source) {
     writer.close();
 }
 
-fn put_transforms(writer: &mut Writer<'_>, transforms: &[Transform]) {
+pub(crate) fn put_transforms(writer: &mut Writer<'_>, transforms: &[Transform]) {
     if !transforms.is_empty() {
         put_list(writer.field("subject_transforms"), transforms, put_transform);
     }
 }
 
-fn put_external(out: &mut Vec<u8>, external: &External) {
+pub(crate) fn put_external(out: &mut Vec<u8>, external: &External) {
     let mut writer = Writer::open(out);
     writer.text("api", &external.api);
     writer.text("deliver", &external.deliver);

@@ -1,16 +1,17 @@
 //! A message comes in: judged, appended, and all that follows from it.
 
+use base::limits::SEQUENCE_MAX;
 use base::text::Decimal;
 use base::{Time, Wall};
 use storage::{Entry, Failure, Position};
 use wire::Message;
 
-use super::Stream;
 use super::admit::{Admission, Rollup, bytes_of, last_of, limit};
 use super::config::{Persist, Retention};
 use super::options::{Ttl, put_stripped};
 use super::publication::{Publication, Refusal, not_stored, put_tail};
 use super::purge::Scope;
+use super::{Stream, batch};
 use crate::error::{Fault, table};
 use crate::ground::Site;
 
@@ -20,7 +21,27 @@ const DUPLICATE: &[u8] = b",\"duplicate\": true}";
 impl Stream {
     /// Takes a message that was published to one of the stream's subjects.
     pub(crate) fn ingest(&mut self, site: &mut Site<'_>, message: &Message<'_>) {
+        if !self.held.is_empty() {
+            if self.held.is_full() {
+                self.refuse(site, message.reply, &table::STREAM_TOO_MANY_REQUESTS);
+            } else {
+                self.hold(message);
+            }
+            return;
+        }
+        self.ingest_now(site, message);
+    }
+
+    pub(super) fn ingest_now(&mut self, site: &mut Site<'_>, message: &Message<'_>) {
         let publication = Publication::new(message);
+        if !publication.options.batch.is_empty() {
+            self.take_batched(site, &publication);
+            return;
+        }
+        if batch::is_fast(publication.reply) {
+            self.take_fast(site, &publication);
+            return;
+        }
         if self.transform.is_none() && !publication.options.must_strip {
             self.take(site, &publication);
             return;
@@ -73,16 +94,17 @@ impl Stream {
     }
 
     /// Stores a message, or says why not.
-    fn take(&mut self, site: &mut Site<'_>, publication: &Publication<'_>) {
+    pub(super) fn take(&mut self, site: &mut Site<'_>, publication: &Publication<'_>) {
         let reply = if self.core.config.no_ack { b"" } else { publication.reply };
         match self.store(site, publication) {
             Ok((sequence, position)) => self.stored(site, position, sequence, reply),
             Err(Refusal::Duplicate(sequence)) if !reply.is_empty() => {
                 // The first of them may still wait for the disk.
-                let position = self.kept_at(site.ground.store.ordered().0);
+                let position = self.all_kept(site);
                 self.acknowledge(site, position, sequence, reply, DUPLICATE);
             }
             Err(Refusal::Duplicate(_)) => {}
+            Err(Refusal::Reading) => self.hold_for_read(site, publication),
             Err(Refusal::Fault(fault)) => self.refuse(site, reply, &fault),
         }
         if !site.ground.wanted.is_empty() {
@@ -97,13 +119,43 @@ impl Stream {
         if is_kept { position } else { Position::START }
     }
 
-    fn stored(&mut self, site: &mut Site<'_>, position: Position, sequence: u64, reply: &[u8]) {
+    /// Where the last of all that was written has to be durable up to before it is told of.
+    pub(super) fn all_kept(&self, site: &Site<'_>) -> Position {
+        self.kept_at(site.ground.store.ordered().0)
+    }
+
+    pub(super) fn stored(
+        &mut self,
+        site: &mut Site<'_>,
+        position: Position,
+        sequence: u64,
+        reply: &[u8],
+    ) {
         let position = self.kept_at(position);
-        self.acknowledge(site, position, sequence, reply, b"}");
+        let suffix = std::mem::take(&mut self.ack_suffix);
+        let rest = if suffix.is_empty() { b"}" } else { &suffix[..] };
+        self.acknowledge(site, position, sequence, reply, rest);
+        self.ack_suffix = suffix;
+        self.ack_suffix.clear();
+    }
+
+    /// Answers with a text once everything up to a position is durable.
+    pub(super) fn answer_at(
+        &mut self,
+        site: &mut Site<'_>,
+        position: Position,
+        reply: &[u8],
+        text: &[u8],
+    ) {
+        if position > Position::START {
+            site.ground.acks.push(position, self.core.id, 0, reply, text);
+        } else {
+            self.settle(site, 0, reply, text);
+        }
     }
 
     /// Sends an acknowledgement and shows the message to consumers, now or once it is durable.
-    fn acknowledge(
+    pub(super) fn acknowledge(
         &mut self,
         site: &mut Site<'_>,
         position: Position,
@@ -118,7 +170,7 @@ impl Stream {
         self.settle(site, sequence, reply, suffix);
     }
 
-    /// A publish is as durable as it has to be.
+    /// A publish is as durable as it has to be. A suffix that is a whole JSON object is the answer.
     pub(crate) fn settle(
         &mut self,
         site: &mut Site<'_>,
@@ -133,7 +185,10 @@ impl Stream {
             self.core.visible = sequence;
             self.list(site);
         }
-        if !reply.is_empty() {
+        if suffix.first() == Some(&b'{') {
+            let parcel = site.ground.parcel.clear().body(suffix);
+            parcel.send(site.out, self.core.account, reply, b"");
+        } else if !reply.is_empty() {
             let mut tail = std::mem::take(&mut site.ground.ack);
             let sizes_bytes = put_ack(&mut tail, &self.ack_head, sequence, suffix);
             let message =
@@ -152,7 +207,7 @@ impl Stream {
     }
 
     #[cold]
-    fn refuse(&mut self, site: &mut Site<'_>, reply: &[u8], fault: &Fault) {
+    pub(super) fn refuse(&mut self, site: &mut Site<'_>, reply: &[u8], fault: &Fault) {
         if reply.is_empty() {
             return;
         }
@@ -166,12 +221,26 @@ impl Stream {
         parcel.send(site.out, self.core.account, reply, b"");
     }
 
-    fn store(
+    pub(super) fn store(
         &mut self,
         site: &mut Site<'_>,
         publication: &Publication<'_>,
     ) -> Result<(u64, Position), Refusal> {
+        let increment = self.increment_of(publication)?;
         let admission = self.admit(site, publication)?;
+        if let Some(increment) = increment {
+            return self.count_up(site, publication, increment, admission);
+        }
+        self.keep_wanted(site, publication, admission)
+    }
+
+    /// Stores a message that was judged, if anyone wants it and there is room.
+    pub(super) fn keep_wanted(
+        &mut self,
+        site: &mut Site<'_>,
+        publication: &Publication<'_>,
+        admission: Admission,
+    ) -> Result<(u64, Position), Refusal> {
         let config = &self.core.config;
         if config.retention == Retention::Interest && !self.consumers.wants(publication.subject) {
             return self.skip(site, publication, admission);
@@ -206,22 +275,42 @@ impl Stream {
         self.keep(site, &longer, Admission { ttl: Ttl::Seconds(seconds), ..admission })
     }
 
-    fn keep(
+    pub(super) fn keep(
         &mut self,
         site: &mut Site<'_>,
         publication: &Publication<'_>,
         admission: Admission,
     ) -> Result<(u64, Position), Refusal> {
+        if !publication.options.schedule.is_empty() && publication.options.rollup.is_empty() {
+            let mut tail = Vec::new();
+            let (sizes_bytes, header) = Self::put_schedule(&mut tail, publication);
+            let mut schedule = Publication { tail: &tail, sizes_bytes, header, ..*publication };
+            schedule.options.rollup = b"sub";
+            return self.keep(site, &schedule, Admission { rollup: Rollup::Subject, ..admission });
+        }
+        let sequence = site.ground.store.log(self.core.log).last() + 1;
+        let at = (sequence, site.now.wall);
+        let position = self.keep_as(site, publication, at, admission)?;
+        Ok((sequence, position))
+    }
+
+    /// Appends a message under a sequence and a time, and does all that follows from it.
+    pub(super) fn keep_as(
+        &mut self,
+        site: &mut Site<'_>,
+        publication: &Publication<'_>,
+        (sequence, wall): (u64, Wall),
+        admission: Admission,
+    ) -> Result<Position, Refusal> {
         let previous = match &self.republish {
             Some(_) => last_of(&site.ground.store, self.core.log, publication.subject),
             None => 0,
         };
-        let sequence = site.ground.store.log(self.core.log).last() + 1;
-        let wall = site.now.wall;
         let position = self.append(site, publication, sequence, wall)?;
         if publication.header > 0 {
             self.note(publication, sequence, wall, admission.ttl);
             self.roll_up(site, publication.subject, admission.rollup, 1);
+            self.note_schedule(site, publication, sequence, wall);
         } else {
             self.last_id.clear();
         }
@@ -231,7 +320,7 @@ impl Stream {
         if self.republish.is_some() {
             self.republish(site, publication, sequence, previous);
         }
-        Ok((sequence, position))
+        Ok(position)
     }
 
     fn append(
@@ -241,6 +330,9 @@ impl Stream {
         sequence: u64,
         wall: Wall,
     ) -> Result<Position, Refusal> {
+        if sequence > SEQUENCE_MAX {
+            return Err(not_stored("no sequence is left"));
+        }
         let entry = Entry {
             sequence,
             wall,
@@ -425,6 +517,8 @@ impl Stream {
     pub(crate) fn progress(&mut self, site: &mut Site<'_>) {
         self.is_listed = false;
         self.recall(site);
+        self.take_up_held(site);
+        self.tend_upstreams(site);
         if self.untold > 0 {
             let from = std::mem::take(&mut self.untold);
             if !self.consumers.is_empty() {
@@ -442,8 +536,11 @@ impl Stream {
         let is_behind = self.expire(site);
         self.attend(site);
         self.count(site);
-        self.due =
-            if is_behind { Time(0) } else { self.expiry_due(site).min(self.consumers.next_due()) };
+        self.expire_batches(site);
+        self.run_schedules(site);
+        let due = self.expiry_due(site).min(self.consumers.next_due()).min(self.batches_due());
+        let due = due.min(self.schedules_due(site));
+        self.due = if is_behind { Time(0) } else { due.min(self.upstreams_due()) };
         site.ground.note_due(self.core.id, self.due);
     }
 }

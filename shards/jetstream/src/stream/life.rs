@@ -8,6 +8,7 @@ use super::codec;
 use super::config::{Compression, StreamConfig};
 use super::dedupe::Dedupe;
 use super::expiry::Expiry;
+use super::held;
 use super::{Core, Stream, StreamServices};
 use crate::StreamId;
 use crate::consumer::Consumers;
@@ -63,11 +64,18 @@ impl Stream {
             consumers: Consumers::default(),
             services: StreamServices::default(),
             ack_head: Vec::new(),
+            ack_suffix: Vec::new(),
+            held: held::Held::default(),
+            is_held_by_read: false,
+            batches: super::batch::Batches::default(),
+            schedules: super::schedule::Schedules::default(),
             transform: None,
             republish: None,
             dedupe: Dedupe::new(site.ground.random.next_u64()),
             last_id: Vec::new(),
             expiry: Expiry::default(),
+            upstreams: Vec::new(),
+            upstream_count: 0,
             recall: None,
             counted_bytes: 0,
             counted_consumers: 0,
@@ -105,6 +113,7 @@ impl Stream {
             self.open_ingest(site);
         }
         self.open_direct(site);
+        self.settle_upstreams(site);
     }
 
     /// Subscribes to the stream's subjects that it is not subscribed to yet.
@@ -167,6 +176,8 @@ impl Stream {
 
     /// Builds the stream's memory of what came in before the start, and its consumers.
     pub(crate) fn recover(&mut self, site: &mut Site<'_>) {
+        self.recover_batches(site);
+        self.settle_upstreams(site);
         if site.ground.store.log(self.core.log).messages() > 0 {
             self.begin_recall(site);
         }
@@ -182,6 +193,8 @@ impl Stream {
         let mut view = site.ground.view(site.now, &self.core, site.account);
         self.consumers.stream_deleted(&mut view, site.out);
         site.ground.wanted.clear();
+        self.end_upstreams(site);
+        self.end_batches(site);
         let services = &mut site.ground.services;
         let ingest = self.services.ingest.iter().map(|(_, id)| *id);
         let direct = self.services.direct.iter().chain(&self.services.mirror_direct).copied();

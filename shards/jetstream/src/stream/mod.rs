@@ -7,13 +7,18 @@
 
 pub(crate) mod acks;
 mod admit;
+pub(crate) mod batch;
 pub(crate) mod check;
-mod check_sources;
+pub(crate) mod check_sources;
 pub(crate) mod codec;
 pub mod config;
+mod counter;
+mod cron;
 mod dedupe;
 pub(crate) mod direct;
 mod expiry;
+mod held;
+mod inflow;
 mod ingest;
 mod interest;
 pub(crate) mod life;
@@ -21,7 +26,9 @@ pub(crate) mod options;
 mod publication;
 pub(crate) mod purge;
 mod recall;
+mod schedule;
 pub(crate) mod update;
+mod upstream;
 
 pub use config::StreamConfig;
 
@@ -34,7 +41,9 @@ use crate::{
 };
 use dedupe::Dedupe;
 use expiry::Expiry;
+use held::Held;
 use recall::Recall;
+use upstream::Upstream;
 
 /// What a stream is, apart from its consumers.
 #[derive(Debug)]
@@ -69,9 +78,20 @@ pub struct Stream {
     transform: Option<Transform>,
     republish: Option<Transform>,
     dedupe: Dedupe,
+    /// What follows the sequence in the acknowledgement of the message at hand; empty for nothing.
+    ack_suffix: Vec<u8>,
+    /// Messages that wait, in order, since the first of them needs a read from disk.
+    held: Held,
+    is_held_by_read: bool,
+    batches: batch::Batches,
+    schedules: schedule::Schedules,
     /// The `Nats-Msg-Id` of the last message; empty without one.
     last_id: Vec<u8>,
     expiry: Expiry,
+    /// Streams that messages are taken from.
+    upstreams: Vec<Upstream>,
+    /// Upstreams that there have been.
+    upstream_count: u32,
     /// What is still to be learned from stored headers after a start.
     recall: Option<Recall>,
     /// Bytes that the account was told this stream holds.

@@ -82,6 +82,23 @@ impl<'a> Options<'a> {
         }
     }
 
+    /// Is it stored only on a condition?
+    pub(crate) fn has_expectation(&self) -> bool {
+        let conditions = [
+            self.expected_stream,
+            self.expected_last,
+            self.expected_subject_last,
+            self.expected_subject,
+            self.expected_id,
+        ];
+        conditions.iter().any(|value| !value.is_empty())
+    }
+
+    /// Does it have conditions, or is it part of a batch?
+    pub(crate) fn is_conditional(&self) -> bool {
+        self.has_expectation() || !self.batch.is_empty()
+    }
+
     /// Does the message stand for the end of its subject?
     pub(crate) fn is_delete_marker(&self) -> bool {
         !self.marker_reason.is_empty() || self.kv_operation == b"PURGE"
@@ -94,18 +111,37 @@ fn line_end(bytes: &[u8]) -> Option<usize> {
 
 /// Appends a header block without its status and without what is not stored.
 pub(crate) fn put_stripped(block: &[u8], without: &[u8], out: &mut Vec<u8>) {
+    put_filtered(block, |name| without.is_empty() || name != without, out);
+}
+
+/// Appends a header block without its status, without what is not stored, and only with lines of
+/// these names.
+pub(crate) fn put_filtered(block: &[u8], is_kept: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
     let Some(end) = line_end(block) else { return };
     out.extend_from_slice(b"NATS/1.0\r\n");
     let mut rest = block.get(end + 2..).unwrap_or_default();
     while let Some(end) = line_end(rest).filter(|end| *end > 0) {
         let line = &rest[..end];
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        if name != CLIENT_INFO && (without.is_empty() || name != without) {
+        if name != CLIENT_INFO && is_kept(name) {
             out.extend_from_slice(&rest[..end + 2]);
         }
         rest = rest.get(end + 2..).unwrap_or_default();
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The value of a header line, if there is one of this name.
+pub(crate) fn header_value<'a>(block: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut rest = block;
+    while let Some(end) = line_end(rest) {
+        let value = rest[..end].strip_prefix(name).and_then(|rest| rest.strip_prefix(b":"));
+        if let Some(value) = value {
+            return Some(value.trim_ascii());
+        }
+        rest = &rest[end + 2..];
+    }
+    None
 }
 
 /// A number as the reference reads it from a header: nothing but digits. What is none counts as the

@@ -64,6 +64,8 @@ pub(crate) enum Refusal {
     Fault(Fault),
     /// It was stored before, under this sequence.
     Duplicate(u64),
+    /// What has to be looked at first is being read from disk.
+    Reading,
 }
 
 impl From<Fault> for Refusal {

@@ -30,12 +30,14 @@ impl Stream {
         let log = site.ground.store.log(self.core.log);
         // Every message may have a time to live; ids matter only within the window. The last
         // message's id is always remembered.
-        let from = if config.allow_msg_ttl {
+        let from = if config.allow_msg_ttl || config.allow_msg_schedules {
             log.first()
         } else {
             log.sequence_at(window).unwrap_or(log.last())
         };
-        self.recall = Some(Recall { from, window, is_reading: false });
+        // Messages of sources matter that came in after it was noted how far those had come.
+        let unknown = self.upstreams_unknown_from(site).unwrap_or(u64::MAX);
+        self.recall = Some(Recall { from: from.min(unknown), window, is_reading: false });
         self.list(site);
     }
 
@@ -48,6 +50,7 @@ impl Stream {
             let Some(sequence) = log.next(recall.from, &KeySet::ALL) else {
                 self.recall = None;
                 self.open_ingest(site);
+                self.list(site);
                 return;
             };
             let (header, wall) = match site.ground.store.fetch(self.core.log, sequence) {
@@ -59,6 +62,12 @@ impl Stream {
                 }
                 Fetched::Missing | Fetched::Damaged => (Vec::new(), Wall(0)),
             };
+            if self.core.config.allow_msg_schedules && !header.is_empty() {
+                let log = site.ground.store.log(self.core.log);
+                let key = log.key_of(sequence).expect("the message is there");
+                let subject = log.keys().text(key).to_vec();
+                self.learn_schedule(&subject, &header, sequence, wall, site.now.wall);
+            }
             self.learn(sequence, &header, wall, recall.window);
             recall.from = sequence + 1;
         }
@@ -76,5 +85,8 @@ impl Stream {
             self.dedupe.insert(options.message_id, sequence, wall);
         }
         self.expiry.note(sequence, wall, ttl_of(options.ttl).unwrap_or(Ttl::Unset));
+        if !options.source.is_empty() {
+            self.recall_source(options.source);
+        }
     }
 }
