@@ -13,7 +13,7 @@ use super::options::{Ttl, put_stripped};
 use super::publication::{Publication, Refusal, not_stored, put_tail};
 use super::purge::Scope;
 use crate::error::{Fault, table};
-use crate::ground::Site;
+use crate::ground::{Ground, Site};
 
 /// What follows the sequence in an acknowledgement of a message that was stored before.
 const DUPLICATE: &[u8] = b",\"duplicate\": true}";
@@ -489,7 +489,15 @@ impl Stream {
         self.count(site);
         let due = self.expiry_due(site).min(self.consumers.next_due());
         self.due = if is_behind { Time(0) } else { due.min(self.upstreams_due()) };
-        site.ground.note_due(self.core.id, self.due);
+        self.schedule(site.ground);
+    }
+
+    /// Puts the stream on the list of due ones, unless it stands there for an earlier time.
+    pub(crate) fn schedule(&mut self, ground: &mut Ground) {
+        if self.due < self.scheduled {
+            self.scheduled = self.due;
+            ground.note_due(self.core.id, self.due);
+        }
     }
 }
 
