@@ -148,9 +148,7 @@ impl Settings {
             return Err("server name cannot contain spaces".to_owned());
         }
         let client_advertise = text(self.client_advertise.clone());
-        if let Some(address) = &client_advertise {
-            check_advertise(address)?;
-        }
+        client_advertise.as_deref().map_or(Ok(()), check_advertise)?;
         if let Some(feature) = joined(&self.missing_features) {
             return Err(format!("not yet supported: {feature}"));
         }
