@@ -204,6 +204,10 @@ pub const UPSTREAM_PAUSE_MOST: Duration = Duration::from_secs(10);
 /// Bytes of messages that wait in a stream for a read from disk. More are refused.
 pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes of messages on one core that wait for the commit of their batch. Batches beyond it are
+/// given up.
+pub const BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES);
 const _: () = assert!(CONSUMER_TURN_BYTES <= CONSUMERS_TURN_BYTES);
 const _: () = assert!(CONSUMER_TURN_BYTES <= LANE_BYTES);
