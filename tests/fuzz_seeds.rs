@@ -11,6 +11,8 @@ mod connect;
 mod query;
 #[path = "fuzz/bodies/shard.rs"]
 mod shard_cores;
+#[path = "fuzz/bodies/storage.rs"]
+mod storage_files;
 #[path = "fuzz/bodies/wire.rs"]
 mod wire_bytes;
 
@@ -51,4 +53,9 @@ fn connect() {
 #[test]
 fn query() {
     run_seeds("query", query::run);
+}
+
+#[test]
+fn storage() {
+    run_seeds("storage", storage_files::run);
 }

@@ -1,5 +1,6 @@
-//! Parts in segments that are mostly gaps, or many and small, are brought together in a new segment,
-//! so that the old ones can be deleted. And what is to be erased is overwritten where it stands.
+//! Parts in segments that are mostly gaps, or many and small, are brought together in a new
+//! segment, so that the old ones can be deleted. And what is to be erased is overwritten where it
+//! stands.
 
 use std::collections::VecDeque;
 use std::ops::Range;

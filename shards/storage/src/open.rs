@@ -521,7 +521,7 @@ fn clear_away(opening: &Opening, files: &mut Files) {
         match file {
             File::SegmentDraft(_) | File::JournalDraft(_) => files.removals.push(*file),
             File::Segment(number) => {
-                files.next_segment = files.next_segment.max(number + 1);
+                files.next_segment = files.next_segment.max(number.saturating_add(1));
                 if files.segments.contains_key(number) {
                     continue;
                 }

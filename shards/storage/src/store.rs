@@ -270,9 +270,7 @@ impl Store {
         let place = log.parts[part].data.place();
         let operation = Operation::Remove(sequence);
         let position = self.change(id, &operation, |log| assert!(log.remove(sequence)));
-        if secure
-            && let (Some(files), Some(place)) = (&mut self.files, place)
-        {
+        if secure && let (Some(files), Some(place)) = (&mut self.files, place) {
             files.erase(place, (start, end));
         }
         Some(position)
