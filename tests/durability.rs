@@ -112,6 +112,7 @@ async fn rounds(launch: &Launch, count: u64) -> Result<(), Box<dyn Error>> {
         from = check(&mut stream, &ledger, &mut seen, from).await?;
         load(&context, &mut ledger, 200 + (round * 7919 % 1200) as usize).await?;
         // Without a chance to say goodbye.
+        assert!(process.signal("KILL"));
         drop(process);
     }
     let process = Process::start(launch)?;

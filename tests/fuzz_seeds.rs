@@ -7,6 +7,8 @@ use std::path::Path;
 mod config;
 #[path = "fuzz/bodies/connect.rs"]
 mod connect;
+#[path = "fuzz/bodies/jetstream.rs"]
+mod jetstream_requests;
 #[path = "fuzz/bodies/query.rs"]
 mod query;
 #[path = "fuzz/bodies/shard.rs"]
@@ -58,4 +60,9 @@ fn query() {
 #[test]
 fn storage() {
     run_seeds("storage", storage_files::run);
+}
+
+#[test]
+fn jetstream() {
+    run_seeds("jetstream", jetstream_requests::run);
 }
