@@ -66,7 +66,7 @@ impl Client {
     /// Takes what was expected out of what has arrived.
     fn take(&mut self, length: usize) {
         let taken: Vec<u8> = self.buffer.drain(..length).collect();
-        let mut words = taken.split(|byte| byte.is_ascii_whitespace());
+        let mut words = taken.split(u8::is_ascii_whitespace);
         if let Some(reply) = words.rfind(|word| word.starts_with(b"_R_.")) {
             self.reply = reply.to_vec();
         }
