@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::json;
+use super::metrics;
 use super::query::Query;
 use super::state::State;
 use super::views::{accounts, connz, health, jsz, others, subsz, varz};
@@ -48,6 +49,8 @@ enum Kind {
     Json,
     Html,
     Text,
+    /// Prometheus' text format.
+    Metrics,
     /// For who asked for what is not there.
     Missing,
 }
@@ -85,6 +88,7 @@ impl Page {
         let kind = match self.kind {
             Kind::Json => "application/json",
             Kind::Html => "text/html; charset=utf-8",
+            Kind::Metrics => "text/plain; version=0.0.4; charset=utf-8",
             Kind::Text | Kind::Missing => "text/plain; charset=utf-8",
         };
         if self.kind == Kind::Json {
@@ -140,11 +144,22 @@ async fn show(state: &State, path: &str, query: &Query) -> Page {
         }
         "/healthz" => {
             visit("/healthz");
-            show_health(state, query)
+            show_health(state, query).await
         }
         "/jsz" => {
             visit("/jsz");
-            Page::json(&jsz::jsz(state))
+            match jsz::Options::read(query) {
+                Ok(options) => Page::json(&jsz::jsz(state, &options).await),
+                Err(problem) => Page::text(StatusCode::BAD_REQUEST, problem),
+            }
+        }
+        "/metrics" => {
+            visit("/metrics");
+            Page {
+                status: StatusCode::OK,
+                kind: Kind::Metrics,
+                body: metrics::metrics(state).await,
+            }
         }
         other => show_other(state, other, query, visit),
     }
@@ -177,11 +192,14 @@ fn show_other(state: &State, path: &str, query: &Query, visit: impl Fn(&'static 
     }
 }
 
-fn show_health(state: &State, query: &Query) -> Page {
+async fn show_health(state: &State, query: &Query) -> Page {
     let mut health = match health::Options::read(query) {
-        Ok(options) => health::healthz(state, &options),
+        Ok(options) => health::healthz(state, &options).await,
         Err(problem) => return Page::text(StatusCode::BAD_REQUEST, problem),
     };
+    if let Some(complaint) = health.complaint() {
+        state.logger.warn(format_args!("Healthcheck failed: {complaint}"));
+    }
     let status = StatusCode::from_u16(health.status_code).unwrap_or(StatusCode::OK);
     health.status_code = 0;
     Page { status, kind: Kind::Json, body: json::compact(&health) }

@@ -6,6 +6,7 @@
 mod cores;
 mod http;
 mod json;
+mod metrics;
 pub mod query;
 mod state;
 mod system;
@@ -28,6 +29,7 @@ use state::State;
 pub(crate) use state::{Settled, wall};
 
 use crate::config::Options;
+use crate::log::Logger;
 use crate::notation::join_host_port;
 use crate::reactor::Report;
 
@@ -76,8 +78,8 @@ pub(crate) struct Parts {
     /// When the cores began to count time.
     pub(crate) started: (Instant, Wall),
     pub(crate) listener: Option<TcpListener>,
-    /// To whoever starts this.
-    pub(crate) reports: mpsc::Sender<Report>,
+    /// To whoever starts this, and to whoever reads the log.
+    pub(crate) outward: (mpsc::Sender<Report>, Logger),
 }
 
 /// Opens the port for monitoring, if there is to be one. The error is a line for the log.
@@ -126,8 +128,8 @@ pub(crate) fn start(parts: Parts) -> Result<(), String> {
 }
 
 async fn run(parts: Parts, ready: mpsc::Sender<()>) {
-    let Parts { inbox, cores, settled, started, listener, reports } = parts;
-    let state = Rc::new(State::new(Cores::new(cores), started, settled, reports));
+    let Parts { inbox, cores, settled, started, listener, outward } = parts;
+    let state = Rc::new(State::new(Cores::new(cores), started, settled, outward));
     let (happenings, teller) = system::Teller::new();
     spawn_local(system::tell(state.clone(), teller));
     let begin = {

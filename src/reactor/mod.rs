@@ -17,6 +17,7 @@
 pub(crate) mod gate;
 pub(crate) mod lanes;
 mod links;
+pub(crate) mod meter;
 pub(crate) mod ring;
 
 use std::collections::VecDeque;
@@ -37,6 +38,7 @@ use crate::monitor::{Notice, Notices};
 use gate::{Gatehouse, Secrets};
 use lanes::Lanes;
 use links::{Link, Links, Written};
+use meter::Meter;
 use ring::{Event, Kind, Ring};
 
 /// Buffers that the kernel may fill before the broker has looked at them. Together they bound the
@@ -66,6 +68,8 @@ pub(crate) enum Command {
     SetLevels(log::Levels),
     /// Answer a question.
     Ask(Ticket, Question),
+    /// Say what the turns came to.
+    Measure(oneshot::Sender<Meter>),
     /// Tell of the requests that come on these subjects.
     Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
     /// Publish a message of the server's own.
@@ -176,6 +180,7 @@ struct Desk {
     links: Links,
     lanes: Lanes,
     gatehouse: Gatehouse,
+    meter: Meter,
     pressed: Vec<Slot>,
     /// Connections whose socket takes no more for now.
     blocked: Vec<Slot>,
@@ -250,6 +255,7 @@ impl Desk {
             if bytes.is_empty() {
                 break;
             }
+            self.meter.writes += 1;
             match link.write(bytes) {
                 Written::Bytes(count) => self.shard.sent(slot, count),
                 Written::WouldBlock => {
@@ -312,6 +318,7 @@ impl Reactor {
                 links: Links::default(),
                 lanes: parts.lanes,
                 gatehouse: Gatehouse::new(parts.secrets),
+                meter: Meter::default(),
                 pressed: Vec::new(),
                 blocked: Vec::new(),
                 resumed: VecDeque::new(),
@@ -354,6 +361,7 @@ impl Reactor {
             self.desk.lanes.send(&mut self.desk.shard);
             self.desk.shard.end_turn(&mut self.effects);
             self.carry_out();
+            self.desk.meter.note_turn(now, self.now());
             if let Some(deadline) = self.stopping
                 && (self.desk.links.are_empty() || now >= deadline)
             {
@@ -520,6 +528,11 @@ impl Reactor {
                 Command::Ask(ticket, question) => {
                     self.desk.shard.ask(ticket, question);
                     self.again = true;
+                }
+                Command::Measure(told) => {
+                    self.desk.meter.enters = self.ring.enters();
+                    // Whoever asked may have lost interest.
+                    let _ = told.send(self.desk.meter.clone());
                 }
                 Command::Speak(speech) => speech.publish(&mut self.desk.shard),
             }
