@@ -23,6 +23,10 @@ pub trait Outlet {
     /// Would a message be delivered to anyone now, on any core?
     fn is_wanted(&mut self, account: AccountId, subject: &[u8]) -> bool;
 
+    /// Does anyone, on any core, subscribe to exactly this subject: in the queue group if one is
+    /// named, and in none otherwise?
+    fn is_subscribed(&mut self, account: AccountId, subject: &[u8], queue: &[u8]) -> bool;
+
     /// Rises when interest in anything changed.
     fn interest_version(&self) -> u64;
 }

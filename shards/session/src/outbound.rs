@@ -19,6 +19,8 @@ pub struct Outbound {
     sent: usize,
     /// Is the connection on its shard's list of those to flush?
     pub listed: bool,
+    /// Is it to be flushed before the turn ends, however little there is?
+    pub urgent: bool,
     /// When the socket stopped taking bytes; [`Time::NEVER`] while it takes them.
     pub blocked_since: Time,
     /// Bytes that must have been written for the write deadline to be met.
@@ -32,6 +34,7 @@ impl Default for Outbound {
             filled: 0,
             sent: 0,
             listed: false,
+            urgent: false,
             blocked_since: Time::NEVER,
             owed: 0,
         }
@@ -65,6 +68,13 @@ impl Outbound {
         if self.buffer.is_empty() {
             self.buffer = pool.lend();
         }
+        if self.sent > self.filled / 2 {
+            // What was written is cut off once it outweighs the rest: each byte moves at most once
+            // for each time that it waited behind its own length.
+            self.buffer.copy_within(self.sent..self.filled, 0);
+            self.filled -= self.sent;
+            self.sent = 0;
+        }
         let needed = self.filled + bytes;
         if self.buffer.len() < needed {
             let length = needed.max(FIRST_BYTES).next_power_of_two();
@@ -95,13 +105,18 @@ impl Outbound {
         }
         if self.sent == self.filled {
             self.release(pool);
-        } else if self.sent > self.filled / 2 {
-            // What was written is cut off once it outweighs the rest: each byte moves at most once
-            // for each time that it waited behind its own length.
-            self.buffer.copy_within(self.sent..self.filled, 0);
-            self.filled -= self.sent;
-            self.sent = 0;
         }
+    }
+
+    /// Takes a buffer over of which these bytes are to be sent, before what waits already.
+    pub fn adopt(&mut self, buffer: Vec<u8>, bytes: Range<usize>, pool: &mut BufferPool) {
+        let (before, waits) = self.take();
+        self.buffer = buffer;
+        self.sent = bytes.start;
+        self.filled = bytes.end;
+        assert!(self.filled <= self.buffer.len(), "only what a buffer holds can be sent");
+        self.extend(&before[waits], pool);
+        pool.give_back(before);
     }
 
     /// Takes the buffer, and says where in it stands what waits.
@@ -166,6 +181,18 @@ mod tests {
         assert_eq!(outbound.unsent(), b"789ab");
         outbound.advance(5, &mut pool);
         assert_eq!((outbound.pending(), outbound.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn an_adopted_buffer_goes_first() {
+        let mut pool = BufferPool::default();
+        let mut outbound = Outbound::default();
+        outbound.extend(b"later", &mut pool);
+        outbound.adopt(b"..first..".to_vec(), 2..7, &mut pool);
+        assert_eq!(outbound.unsent(), b"firstlater");
+        outbound.advance(10, &mut pool);
+        outbound.adopt(b"..again".to_vec(), 2..7, &mut pool);
+        assert_eq!(outbound.unsent(), b"again");
     }
 
     #[test]

@@ -9,6 +9,11 @@ use wire::{Fault, Operation, PublishLine, Step, step};
 use crate::effects::Level;
 use crate::shard::{PAUSED_BY_BARRIER, PAUSED_BY_LANES, PAUSED_BY_STALL, Shard};
 
+/// Room in front of what is kept: the line of a MSG is longer than that of its PUB by a name and a
+/// blank.
+const HEADROOM: usize = 32;
+const _: () = assert!(subjects::Sid::SHORT_BYTES_MAX < HEADROOM);
+
 /// What is left of some input after its whole operations.
 enum Rest {
     /// Everything was dealt with.
@@ -57,26 +62,29 @@ impl Shard {
         while used < input.len() {
             let more = &input[used..];
             let count = if needs > 0 {
-                (needs - carry.len()).min(more.len())
+                (needs + HEADROOM - carry.len()).min(more.len())
             } else {
                 more.iter().position(|byte| *byte == b'\n').map_or(more.len(), |feed| feed + 1)
             };
             carry.extend_from_slice(&more[..count]);
             used += count;
-            match self.consume(slot, &carry) {
+            self.wires.offer(&carry);
+            match self.consume(slot, &carry[HEADROOM..]) {
                 (0, Rest::Held) => {
                     // The operation waits: its last bytes are left for the next time.
+                    self.wires.withdraw_offer();
                     carry.truncate(carry.len() - count);
                     used -= count;
                     break;
                 }
                 (_, Rest::Nothing | Rest::Held) => {
-                    self.wires.pool.give_back(carry);
+                    self.wires.conclude_offer(carry);
                     return used;
                 }
                 (done, Rest::Partial { keep, needs: unmet }) => {
                     assert_eq!(done, 0, "a carry holds at most one operation");
-                    carry.truncate(keep);
+                    self.wires.withdraw_offer();
+                    carry.truncate(HEADROOM + keep);
                     needs = unmet;
                 }
             }
@@ -96,6 +104,7 @@ impl Shard {
             carry.clear();
         }
         // What is announced is not trusted with memory before it comes: room grows with the bytes.
+        carry.resize(HEADROOM, 0);
         carry.extend_from_slice(bytes);
         let connection = self.wires.get_mut(slot);
         connection.carry = carry;

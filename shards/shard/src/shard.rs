@@ -132,6 +132,7 @@ impl Shard {
         for slot in &self.effects.flush {
             let connection = self.wires.connections.get_mut(slot.0);
             connection.outbound.listed = false;
+            connection.outbound.urgent = false;
             connection.note_output(self.now);
         }
         self.wires.pressed = false;
@@ -399,11 +400,12 @@ impl Shard {
         let pressure = self.wires.pressure_at;
         self.wires.dirty.retain(|slot| {
             let outbound = &mut connections.get_mut(slot.0).outbound;
-            let much = outbound.pending() > pressure;
+            let much = outbound.pending() > pressure || outbound.urgent;
             if !much || opened.iter().any(|(fresh, _)| fresh == slot) {
                 return true;
             }
             outbound.listed = false;
+            outbound.urgent = false;
             into.push(*slot);
             false
         });

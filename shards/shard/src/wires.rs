@@ -23,13 +23,94 @@ pub(crate) struct Wires {
     pub(crate) pressed: bool,
     /// Has a message been written to a connection that is behind?
     pub(crate) stalled: bool,
+    /// The buffer that the message at hand stands in, if a subscriber may have it.
+    offer: Option<Offer>,
+    /// What is to be written in front of a message whose buffer was taken.
+    line: Vec<u8>,
     max_pending: usize,
     /// Unsent bytes at which a connection is written to before the turn ends.
     pub(crate) pressure_at: usize,
     drops_when_behind: bool,
 }
 
+/// A message that came in pieces and stands in a buffer of its own. If it is large, the first
+/// subscriber with nothing else to write gets that buffer rather than a copy: its line, which is
+/// longer than the publisher's, fits into room in front.
+#[derive(Debug)]
+struct Offer {
+    /// Where the message ends in memory: only one that ends there stands in the buffer.
+    end_address: usize,
+    /// Where it ends in the buffer.
+    end: usize,
+    /// Who gets it, and how much of its end is the same for all.
+    taken: Option<(Slot, usize)>,
+}
+
+/// Messages of this size are worth a write of their own, which the next one finds the buffer empty
+/// by; a smaller one is copied for less.
+const OFFERED_BYTES_MIN: usize = 32 * 1024;
+
 impl Wires {
+    /// Says that the message at hand is the end of `buffer`, which is not needed afterwards.
+    pub(crate) fn offer(&mut self, buffer: &[u8]) {
+        self.offer = (buffer.len() >= OFFERED_BYTES_MIN).then(|| Offer {
+            end_address: buffer.as_ptr_range().end.addr(),
+            end: buffer.len(),
+            taken: None,
+        });
+    }
+
+    /// Gives the buffer to whoever took it, or back to the pool.
+    pub(crate) fn conclude_offer(&mut self, mut buffer: Vec<u8>) {
+        let Some(Offer { end, taken: Some((slot, tail)), .. }) = self.offer.take() else {
+            self.pool.give_back(buffer);
+            return;
+        };
+        assert_eq!(end, buffer.len(), "the buffer is the one that was offered");
+        let start = end - tail - self.line.len();
+        buffer[start..end - tail].copy_from_slice(&self.line);
+        let outbound = &mut self.connections.get_mut(slot.0).outbound;
+        outbound.adopt(buffer, start..end, &mut self.pool);
+        outbound.urgent = true;
+        self.pressed |= outbound.blocked_since == base::Time::NEVER;
+        if outbound.pending() > self.pressure_at {
+            self.on_pressure(slot);
+        }
+    }
+
+    /// The buffer was not what a message stands in.
+    pub(crate) fn withdraw_offer(&mut self) {
+        let offer = self.offer.take();
+        assert!(offer.is_none_or(|offer| offer.taken.is_none()), "only whole messages are taken");
+    }
+
+    /// Lets a subscriber have the buffer in which a message stands. False if it has to be copied.
+    fn take_offer(&mut self, slot: Slot, message: &Message<'_>, sid: Sid, sids: &Sids) -> bool {
+        let Some(offer) = &mut self.offer else { return false };
+        let connection = self.connections.get(slot.0);
+        let tail = message.tail.len();
+        if offer.taken.is_some()
+            || slot == SERVICES
+            || offer.end_address != message.tail.as_ptr_range().end.addr()
+            || connection.outbound.pending() > 0
+            || (message.header > 0 && !connection.options.headers)
+        {
+            return false;
+        }
+        let head = Message { tail: &[], ..*message };
+        let line = &mut self.line;
+        let bytes = sids.with(sid, |sid| {
+            line.resize(encode::bytes_max(&head, sid), 0);
+            encode::message(line, &head, sid, true)
+        });
+        if bytes + tail > offer.end {
+            return false;
+        }
+        line.truncate(bytes);
+        offer.taken = Some((slot, tail));
+        true
+    }
+
     pub(crate) fn configure(&mut self, config: &Config) {
         self.max_pending = config.max_pending;
         self.pressure_at = EARLY_FLUSH_BYTES.min(config.max_pending / 2);
@@ -55,14 +136,17 @@ impl Wires {
         sid: Sid,
         sids: &Sids,
     ) -> bool {
+        let given = self.offer.is_some() && self.take_offer(slot, message, sid, sids);
         let connection = self.connections.get_mut(slot.0);
         let headers = connection.options.headers;
-        let outbound = &mut connection.outbound;
-        sids.with(sid, |sid| {
-            let room = outbound.room(encode::bytes_max(message, sid), &mut self.pool);
-            let bytes = encode::message(room, message, sid, headers);
-            outbound.fill(bytes);
-        });
+        if !given {
+            let outbound = &mut connection.outbound;
+            sids.with(sid, |sid| {
+                let room = outbound.room(encode::bytes_max(message, sid), &mut self.pool);
+                let bytes = encode::message(room, message, sid, headers);
+                outbound.fill(bytes);
+            });
+        }
         connection.statistics.out_messages += 1;
         connection.statistics.out_bytes += message.size_for(headers) as u64;
         if !connection.outbound.listed {

@@ -253,3 +253,66 @@ fn who_was_refused_takes_no_place() {
     let next = server.connect(10);
     assert!(server.cores[0].is_open(next.1));
 }
+
+/// A large message that comes in pieces is handed to its first subscriber in the buffer it was
+/// collected in; everyone must still get exactly what a copy would have been.
+#[test]
+fn a_large_message_in_pieces_is_the_same_for_all_its_subscribers() {
+    let mut server = Server::new(2, &Config::default());
+    let clients = [3, 4, 5].map(|socket| server.connect(socket));
+    let hello =
+        "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"protocol\":1}\r\n";
+    let plain = std::str::from_utf8(CONNECT).expect("it is text");
+    for (client, connect) in clients.iter().zip([hello, hello, plain]) {
+        let subscribe = "SUB big a-name-of-some-length\r\nSUB big 12345678901234\r\nSUB *.> 7\r\n";
+        server.say(*client, format!("{connect}{subscribe}").as_bytes());
+        server.turn(client.0);
+        server.say(*client, b"PING\r\n");
+    }
+    for client in clients {
+        server.turn(client.0);
+        server.heard(client.0, client.1);
+    }
+    let body = "x".repeat(40_000);
+    let header = "NATS/1.0\r\nA: b\r\n\r\n";
+    let with_header = format!("{} {}", header.len(), header.len() + body.len());
+    let length = body.len();
+    let cases = [
+        (format!("PUB big {length}\r\n{body}\r\n"), format!("{length}\r\n"), false),
+        (format!("PUB big r {length}\r\n{body}\r\n"), format!("r {length}\r\n"), false),
+        (format!("PUB\tbig  {length} \r\n{body}\r\n"), format!("{length}\r\n"), false),
+        (
+            format!("HPUB big {with_header}\r\n{header}{body}\r\n"),
+            format!("{with_header}\r\n"),
+            true,
+        ),
+    ];
+    for (publish, line, has_header) in cases {
+        for cut in [1, 5, 40, 32_000, 40_000, publish.len() - 1] {
+            let input = format!("{publish}PING\r\n");
+            let mut heard = clients.map(|_| String::new());
+            let (core, slot) = clients[0];
+            for mut piece in [&input.as_bytes()[..cut], &input.as_bytes()[cut..]] {
+                while !piece.is_empty() {
+                    piece = &piece[server.cores[core].receive(slot, piece)..];
+                    server.exchange();
+                    for (heard, (core, slot)) in heard.iter_mut().zip(clients) {
+                        heard.push_str(&server.heard(core, slot));
+                    }
+                    server.cores[core].take_pressed(&mut Vec::new());
+                }
+            }
+            for (place, heard) in heard.iter().enumerate() {
+                let (verb, line, block) = match (has_header, place) {
+                    (true, 0 | 1) => ("HMSG", line.clone(), header),
+                    (true, _) => ("MSG", format!("{length}\r\n"), ""),
+                    _ => ("MSG", line.clone(), ""),
+                };
+                let names = ["a-name-of-some-length", "12345678901234"];
+                let expected = names.map(|sid| format!("{verb} big {sid} {line}{block}{body}\r\n"));
+                let pong = if place == 0 { "PONG\r\n" } else { "" };
+                assert!(*heard == format!("{}{pong}", expected.concat()), "{cut} {place} {line}");
+            }
+        }
+    }
+}

@@ -399,6 +399,25 @@ impl Index {
         self.route_of(self.hasher.hash_one(subject), subject)
     }
 
+    /// Does anyone, here or on another core, subscribe to exactly this subject: in the queue group
+    /// if one is named, and in none otherwise? What has a binding counts, since it says nothing of
+    /// who is behind it.
+    pub fn is_subscribed(&mut self, subject: &[u8], queue: &[u8]) -> bool {
+        let hash = self.hasher.hash_one(subject);
+        let is_plain = queue.is_empty() && !self.remote.cores(hash).is_empty();
+        let route = self.route_of(hash, subject);
+        let lists = &self.lists;
+        let is_literal = queue.is_empty() && lists.literal(route).next().is_some();
+        is_plain
+            || is_literal
+            || lists.leaves(route).any(|leaf| {
+                let group = lists.group(leaf, queue).filter(|_| !queue.is_empty());
+                let is_member =
+                    group.is_some_and(|it| !it.members().is_empty() || !it.remote().is_empty());
+                !leaf.bindings().is_empty() || (leaf.pattern() == subject && is_member)
+            })
+    }
+
     #[inline]
     fn route_of(&mut self, hash: u64, subject: &[u8]) -> Route {
         let mut route = Route { cores: self.remote.cores(hash), ..Route::default() };

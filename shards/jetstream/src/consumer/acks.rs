@@ -205,10 +205,9 @@ impl Consumer {
     }
 
     /// A message was delivered as often as is allowed: it is outstanding no longer, but stays in
-    /// the stream.
+    /// the stream. The ack floor moves on with the next acknowledgement, as in the reference.
     pub(crate) fn exceed(&mut self, desk: &mut Desk<'_, '_>, sequence: u64) {
         let Some(entry) = self.ledger.give_up(sequence) else { return };
-        self.raise_floor(entry.number, sequence);
         self.notes.changed_all(desk.now());
         self.tell_exceeded(desk, sequence, u64::from(entry.deliveries));
     }

@@ -166,10 +166,10 @@ impl Consumers {
     /// Many messages were removed: those up to `below`, exclusive, all or those that match
     /// `filter` (all if empty).
     pub fn purged(&mut self, view: &mut View<'_>, below: u64, filter: &[u8], out: &mut dyn Outlet) {
-        let _ = (below, filter);
+        let _ = below;
         let desk = &mut Desk { view, out };
         for place in self.places() {
-            self.consumer(place).purged(desk);
+            self.consumer(place).purged(desk, filter);
             self.mark(place);
         }
     }

@@ -166,7 +166,8 @@ impl Consumer {
             return false;
         }
         let subject = self.config.deliver_subject.as_bytes();
-        let is_wanted = desk.out.is_wanted(desk.view.core.account, subject);
+        let group = self.config.deliver_group.as_bytes();
+        let is_wanted = desk.out.is_subscribed(desk.view.core.account, subject, group);
         if is_wanted == self.push.is_active {
             return false;
         }

@@ -5,6 +5,7 @@ use wire::Message;
 
 use super::{
     Consumers,
+    check::is_subset,
     config::{ConsumerConfig, DeliverPolicy},
     cursor::{Consumer, Pair, sequence_at},
     desk::Desk,
@@ -41,15 +42,25 @@ impl Consumer {
     }
 
     /// Many messages left the stream.
-    pub(super) fn purged(&mut self, desk: &mut Desk<'_, '_>) {
+    pub(super) fn purged(&mut self, desk: &mut Desk<'_, '_>, filter: &[u8]) {
         let log = desk.view.store.log(desk.view.core.log);
-        let first = log.first();
+        let is_whole = filter.is_empty()
+            || self.config.all_filters().any(|own| is_subset(own.as_bytes(), filter));
+        // What the consumer wants may begin later than the stream does.
+        let first = match log.next(0, self.filter.keys(log)) {
+            Some(first) if is_whole => first.max(log.first()),
+            None if is_whole => log.last() + 1,
+            _ => log.first(),
+        };
         let gone = |sequence: &u64| !log.contains(*sequence);
         let ended: Vec<u64> = self.ledger.iter().map(|entry| entry.sequence).filter(gone).collect();
         let given_up: Vec<u64> =
             self.ledger.given_up().map(|(sequence, _)| sequence).filter(gone).collect();
         if let Some(skip) = &mut self.skip {
             skip.sequences.retain(|sequence| log.contains(*sequence));
+        }
+        if !ended.is_empty() {
+            self.last_acked = Some(desk.view.now.wall);
         }
         for sequence in ended {
             self.ledger.remove(sequence);

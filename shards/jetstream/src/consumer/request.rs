@@ -14,7 +14,7 @@ use crate::{
     Config,
     api::Request,
     error::{Fault, table},
-    json::{self, Decoder, Writer, put_text},
+    json::{self, Decoder, Node, Writer, put_text},
     names,
     stamp::Stamp,
     stream::{Wanted, config::Retention},
@@ -55,18 +55,17 @@ enum Form {
 }
 
 /// What a request for a list asks for.
-fn offset_of(server: &Config, body: &[u8]) -> Result<usize, Fault> {
+fn offset_of(server: &Config, request: &Request<'_>) -> Result<usize, Fault> {
     let mut offset = 0_i64;
-    if is_object_or_array(body) {
-        let mut decoder = Decoder::new("JSApiConsumersRequest", server.strict);
-        let node = json::read_whole(body).map_err(|text| table::INVALID_JSON.because(text))?;
-        decoder.object(&node, "server.JSApiConsumersRequest", |decoder, name, field| {
-            if name == "offset" {
-                decoder.integer(field, "int", &mut offset);
-            }
-            name == "offset"
-        });
-        decoder.finish().map_err(|text| table::INVALID_JSON.because(text))?;
+    if is_object_or_array(request.body) {
+        request.decode("JSApiConsumersRequest", server.strict, |decoder, node| {
+            decoder.object(node, "server.JSApiConsumersRequest", |decoder, name, field| {
+                if name == "offset" {
+                    decoder.integer(field, "int", &mut offset);
+                }
+                name == "offset"
+            });
+        })?;
     }
     Ok(usize::try_from(offset).unwrap_or(0))
 }
@@ -76,41 +75,39 @@ fn is_object_or_array(body: &[u8]) -> bool {
     matches!(first, Some(b'{' | b'['))
 }
 
-/// Is a body that has to be empty so? An empty object is.
-fn check_empty(body: &[u8]) -> Result<(), Fault> {
-    let is_empty = body.is_empty()
-        || json::read_whole(body).is_ok_and(
-            |node| matches!(node.value, json::Value::Object(fields) if fields.is_empty()),
-        );
-    if is_empty { Ok(()) } else { Err(table::NOT_EMPTY_REQUEST) }
+/// Is a body that has to be empty so?
+fn check_empty(request: &Request<'_>) -> Result<(), Fault> {
+    if request.is_empty() { Ok(()) } else { Err(table::NOT_EMPTY_REQUEST) }
 }
 
 impl Creation {
-    fn read(server: &Config, body: &[u8]) -> Result<Self, Fault> {
-        let invalid = |text: String| table::INVALID_JSON.because(text);
-        let mut decoder = Decoder::new("CreateConsumerRequest", server.strict);
-        let node = json::read_whole(body).map_err(invalid)?;
+    fn read(server: &Config, request: &Request<'_>) -> Result<Self, Fault> {
         let mut creation = Self::default();
-        decoder.object(&node, "server.CreateConsumerRequest", |decoder, name, field| {
-            match name {
-                "stream_name" => decoder.text(field, &mut creation.stream),
-                "config" => creation.config.read(decoder, field),
-                "action" => {
-                    let words = [
-                        ("", Action::CreateOrUpdate),
-                        ("create", Action::Create),
-                        ("update", Action::Update),
-                    ];
-                    let complain = |raw: &str| format!("unknown consumer action: {raw}");
-                    read_word(decoder, field, &words, &mut creation.action, complain);
-                }
-                "pedantic" => decoder.bool(field, &mut creation.is_pedantic),
-                _ => return false,
-            }
-            true
-        });
-        decoder.finish().map_err(invalid)?;
+        request.decode("CreateConsumerRequest", server.strict, |decoder, node| {
+            decoder.object(node, "server.CreateConsumerRequest", |decoder, name, field| {
+                creation.read_field(decoder, name, field)
+            });
+        })?;
         Ok(creation)
+    }
+
+    fn read_field(&mut self, decoder: &mut Decoder, name: &str, node: &Node<'_>) -> bool {
+        match name {
+            "stream_name" => decoder.text(node, &mut self.stream),
+            "config" => self.config.read(decoder, node),
+            "action" => {
+                let words = [
+                    ("", Action::CreateOrUpdate),
+                    ("create", Action::Create),
+                    ("update", Action::Update),
+                ];
+                let complain = |raw: &str| format!("unknown consumer action: {raw}");
+                read_word(decoder, node, &words, &mut self.action, complain);
+            }
+            "pedantic" => decoder.bool(node, &mut self.is_pedantic),
+            _ => return false,
+        }
+        true
     }
 
     /// Makes subject and configuration agree.
@@ -167,27 +164,26 @@ impl Creation {
 /// What the answer's `error` is to be.
 pub fn check_request(server: &Config, request: &Request<'_>) -> Result<(), Fault> {
     match request.token(4) {
-        b"CREATE" | b"DURABLE" => Creation::read(server, request.body)?.check_names(request),
-        b"INFO" | b"DELETE" => check_empty(request.body),
-        b"NAMES" | b"LIST" => offset_of(server, request.body).map(|_| ()),
-        b"PAUSE" => pause_of(server, request.body).map(|_| ()),
+        b"CREATE" | b"DURABLE" => Creation::read(server, request)?.check_names(request),
+        b"INFO" | b"DELETE" => check_empty(request),
+        b"NAMES" | b"LIST" => offset_of(server, request).map(|_| ()),
+        b"PAUSE" => pause_of(server, request).map(|_| ()),
         b"UNPIN" => unpin_of(request.body).map(|_| ()),
         _ => Err(table::CLUSTER_REQUIRED),
     }
 }
 
-fn pause_of(server: &Config, body: &[u8]) -> Result<Option<Stamp>, Fault> {
+fn pause_of(server: &Config, request: &Request<'_>) -> Result<Option<Stamp>, Fault> {
     let mut until = None;
-    if is_object_or_array(body) {
-        let mut decoder = Decoder::new("JSApiConsumerPauseRequest", server.strict);
-        let node = json::read_whole(body).map_err(|text| table::INVALID_JSON.because(text))?;
-        decoder.object(&node, "server.JSApiConsumerPauseRequest", |decoder, name, field| {
-            if name == "pause_until" {
-                decoder.time(field, &mut until);
-            }
-            name == "pause_until"
-        });
-        decoder.finish().map_err(|text| table::INVALID_JSON.because(text))?;
+    if is_object_or_array(request.body) {
+        request.decode("JSApiConsumerPauseRequest", server.strict, |decoder, node| {
+            decoder.object(node, "server.JSApiConsumerPauseRequest", |decoder, name, field| {
+                if name == "pause_until" {
+                    decoder.time(field, &mut until);
+                }
+                name == "pause_until"
+            });
+        })?;
     }
     Ok(until.map(Stamp::utc).filter(|until: &Stamp| !until.is_zero()))
 }
@@ -230,7 +226,7 @@ impl Consumers {
         match request.token(4) {
             b"CREATE" | b"DURABLE" => self.serve_create(desk, request, answer),
             b"INFO" => {
-                check_empty(request.body)?;
+                check_empty(request)?;
                 let place = self.find(request.token(6))?;
                 let mut fields = open(answer, "info");
                 self.consumer(place).put_info(desk, &mut fields, true);
@@ -238,17 +234,17 @@ impl Consumers {
                 Ok(())
             }
             b"NAMES" => {
-                let offset = offset_of(server, request.body)?;
+                let offset = offset_of(server, request)?;
                 self.serve_names(offset, answer);
                 Ok(())
             }
             b"LIST" => {
-                let offset = offset_of(server, request.body)?;
+                let offset = offset_of(server, request)?;
                 self.serve_list(desk, offset, answer);
                 Ok(())
             }
             b"DELETE" => {
-                check_empty(request.body)?;
+                check_empty(request)?;
                 let place = self.find(request.token(6))?;
                 self.delete(desk, place);
                 let mut fields = open(answer, "delete");
@@ -257,7 +253,7 @@ impl Consumers {
                 Ok(())
             }
             b"PAUSE" => {
-                let until = pause_of(server, request.body)?;
+                let until = pause_of(server, request)?;
                 let place = self.find(request.token(6))?;
                 self.serve_pause(desk, place, until, answer)
             }
@@ -339,7 +335,7 @@ impl Consumers {
         request: &Request<'_>,
         answer: &mut Vec<u8>,
     ) -> Result<(), Fault> {
-        let mut creation = Creation::read(desk.view.server, request.body)?;
+        let mut creation = Creation::read(desk.view.server, request)?;
         creation.check_names(request)?;
         Self::make_durable(desk, &mut creation.config);
         let existing = self.place_of(&creation.config.name);
@@ -427,7 +423,6 @@ impl Consumers {
         if !is_name(&name) {
             return Err(table::CONSUMER_BAD_DURABLE_NAME);
         }
-        config.name.clone_from(&name);
         let mut consumer = Consumer::new(name, config, desk.view)?;
         consumer.begin(desk.view);
         let place = self.insert(desk, consumer);

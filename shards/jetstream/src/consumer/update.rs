@@ -30,7 +30,6 @@ impl Consumers {
 
 impl Consumer {
     fn change(&mut self, desk: &mut Desk<'_, '_>, mut new: ConsumerConfig) {
-        new.name.clone_from(&self.name);
         new.pause_until = new.pause_until.map(crate::stamp::Stamp::utc);
         let filters_of = |config: &ConsumerConfig| {
             let mut filters: Vec<String> = config.all_filters().map(String::from).collect();

@@ -48,7 +48,7 @@ impl Ask {
             let digits = std::str::from_utf8(body).unwrap_or_default();
             return Ok(digits.parse().map_or(one, |batch| Self { batch, ..Self::default() }));
         }
-        let mut decoder = Decoder::new("JSApiConsumerGetNextRequest", false);
+        let mut decoder = Decoder::new("", false);
         let node = json::read_whole(body)?;
         let mut ask = Self::default();
         let mut group = GroupAsk::default();
@@ -263,7 +263,7 @@ mod tests {
             batch(r#"{"batch":"x"}"#),
             Err(concat!(
                 "json: cannot unmarshal string into Go struct field ",
-                "JSApiConsumerGetNextRequest.batch of type int"
+                ".batch of type int"
             )
             .into())
         );

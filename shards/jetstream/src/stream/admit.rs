@@ -4,6 +4,7 @@ use base::limits::STORED_HEADER_BYTES_MAX;
 use storage::{KeySet, LogId, Store};
 
 use super::Stream;
+use super::check::is_publishable;
 use super::config::{Discard, Storage};
 use super::options::{Ttl, sequence_of, ttl_of};
 use super::publication::{Publication, Refusal, not_stored};
@@ -37,6 +38,9 @@ impl Stream {
             return Err(table::STREAM_SEALED.into());
         }
         self.check_size(publication)?;
+        if !publication.options.batch.is_empty() && !config.allow_atomic {
+            return Err(table::ATOMIC_PUBLISH_DISABLED.into());
+        }
         let mut admission = Admission { ttl: Ttl::Unset, rollup: Rollup::None };
         if publication.header > 0 {
             self.check_expectations(site, publication)?;
@@ -89,8 +93,36 @@ impl Stream {
         if !options.expected_last.is_empty() && sequence_of(options.expected_last) != log.last() {
             return Err(table::STREAM_WRONG_LAST_SEQUENCE.with("{seq}", log.last()).into());
         }
+        self.check_schedule(publication)?;
         if !options.source.is_empty() && !publication.is_trusted {
             return Err(table::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
+        }
+        Ok(())
+    }
+
+    /// Is what a message says about schedules something that the stream takes?
+    fn check_schedule(&self, publication: &Publication<'_>) -> Result<(), Refusal> {
+        let options = &publication.options;
+        if publication.is_trusted {
+            return Ok(());
+        }
+        let may = self.core.config.allow_msg_schedules;
+        if !options.schedule.is_empty() && !may {
+            return Err(table::MESSAGE_SCHEDULES_DISABLED.into());
+        }
+        if !options.schedule_next.is_empty() {
+            let scheduler = std::str::from_utf8(options.scheduler).unwrap_or_default();
+            let is_sound = options.schedule_next == b"purge"
+                && is_publishable(scheduler)
+                && scheduler.as_bytes() != publication.subject;
+            if !is_sound {
+                return Err(table::MESSAGE_SCHEDULES_SCHEDULER_INVALID.into());
+            }
+            if !may {
+                return Err(table::MESSAGE_SCHEDULES_DISABLED.into());
+            }
+        } else if !options.scheduler.is_empty() {
+            return Err(table::MESSAGE_SCHEDULES_SCHEDULER_INVALID.into());
         }
         Ok(())
     }
@@ -115,16 +147,16 @@ impl Stream {
         if !may && !publication.is_trusted {
             return Err(table::STREAM_ROLLUP_FAILED.because("rollup not permitted").into());
         }
-        match options.rollup {
-            b"sub" if may => Ok(Rollup::Subject),
-            b"all" if may => Ok(Rollup::All),
-            b"sub" | b"all" => Ok(Rollup::None),
-            other => {
-                let value = crate::json::go_quoted(other);
-                let cause = format!("rollup value invalid: {value}");
-                Err(table::STREAM_ROLLUP_FAILED.because(cause).into())
-            }
-        }
+        let rollup = if options.rollup.eq_ignore_ascii_case(b"sub") {
+            Rollup::Subject
+        } else if options.rollup.eq_ignore_ascii_case(b"all") {
+            Rollup::All
+        } else {
+            let value = crate::json::go_quoted(&options.rollup.to_ascii_lowercase());
+            let cause = format!("rollup value invalid: {value}");
+            return Err(table::STREAM_ROLLUP_FAILED.because(cause).into());
+        };
+        Ok(if may { rollup } else { Rollup::None })
     }
 
     /// Is there room: of the server, of the account, and, where new messages give way, in the

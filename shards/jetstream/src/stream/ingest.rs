@@ -1,5 +1,6 @@
 //! A message comes in: judged, appended, and all that follows from it.
 
+use base::limits::SEQUENCE_MAX;
 use base::text::Decimal;
 use base::{Time, Wall};
 use storage::{Entry, Failure, Position};
@@ -280,6 +281,9 @@ impl Stream {
         sequence: u64,
         wall: Wall,
     ) -> Result<Position, Refusal> {
+        if sequence > SEQUENCE_MAX {
+            return Err(not_stored("no sequence is left"));
+        }
         let entry = Entry {
             sequence,
             wall,

@@ -8,7 +8,7 @@
 pub(crate) mod acks;
 mod admit;
 pub(crate) mod check;
-mod check_sources;
+pub(crate) mod check_sources;
 pub(crate) mod codec;
 pub mod config;
 mod counter;

@@ -96,7 +96,18 @@ impl Outlet for Shard {
     }
 
     fn is_wanted(&mut self, _: AccountId, subject: &[u8]) -> bool {
-        let wants = |listener: &String| grammar::matches(listener.as_bytes(), subject);
+        let wants = |listener: &String| {
+            let pattern = listener.split(' ').next().unwrap_or_default();
+            grammar::matches(pattern.as_bytes(), subject)
+        };
+        self.listeners.iter().any(wants)
+    }
+
+    fn is_subscribed(&mut self, _: AccountId, subject: &[u8], queue: &[u8]) -> bool {
+        let wants = |listener: &String| match listener.split_once(' ') {
+            Some((pattern, group)) => pattern.as_bytes() == subject && group.as_bytes() == queue,
+            None => queue.is_empty() && listener.as_bytes() == subject,
+        };
         self.listeners.iter().any(wants)
     }
 

@@ -56,7 +56,16 @@ fn what_is_not_acknowledged_comes_again() {
     assert!(sent[0].payload.contains(r#""stream_seq":1,"deliveries":3"#), "{}", sent[0].payload);
     assert_eq!(sent.len(), 1);
     assert_eq!(world.info("num_ack_pending"), "0");
-    assert!(world.info("ack_floor").starts_with(r#"{"consumer_seq":3,"stream_seq":1"#));
+    assert!(world.info("ack_floor").starts_with(r#"{"consumer_seq":0,"stream_seq":0"#));
+    // A late acknowledgement is taken all the same.
+    world.publish("in.a", "two");
+    world.settle();
+    let sent = world.taken().remove(0);
+    world.ack(&sent, "");
+    assert!(world.info("ack_floor").starts_with(r#"{"consumer_seq":4,"stream_seq":2"#));
+    assert_eq!(world.info("num_redelivered"), "1");
+    world.send("$JS.ACK.S.C.3.1.3.1.0", "", "");
+    assert_eq!(world.info("num_redelivered"), "0");
 }
 
 #[test]
@@ -130,7 +139,23 @@ fn nothing_is_delivered_without_a_listener() {
     world.publish("in.a", "");
     world.settle();
     assert_eq!(world.taken(), []);
+    // Those who listen to everything are not whom the consumer is for.
+    world.listen(">");
+    world.settle();
+    assert_eq!(world.taken(), []);
+    world.deafen(">");
     world.listen("out");
+    world.settle();
+    assert_eq!(world.sequences(), [1]);
+}
+
+#[test]
+fn a_group_is_delivered_to_its_members() {
+    let mut world = pushing(r#","deliver_group":"g""#);
+    world.publish("in.a", "");
+    world.settle();
+    assert_eq!(world.taken(), []);
+    world.listen("out g");
     world.settle();
     assert_eq!(world.sequences(), [1]);
 }
