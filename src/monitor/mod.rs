@@ -19,7 +19,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use base::{CoreId, Wall};
-use shard::{Answer, Happening, Request, Ticket};
+use shard::{Answer, Effects, Happening, Request, Ticket};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 
@@ -48,6 +48,18 @@ pub(crate) enum Notice {
     LameDuck,
     /// The server goes now. Whoever says so waits to hear that this was told.
     Stopping(mpsc::Sender<()>),
+}
+
+impl Notice {
+    /// What came up for the monitor in a turn of a core, if anything did.
+    pub(crate) fn of(core: CoreId, effects: &mut Effects) -> Option<Self> {
+        let Effects { requests, answers, happenings, .. } = effects;
+        if requests.is_empty() && answers.is_empty() && happenings.is_empty() {
+            return None;
+        }
+        let (requests, answers) = (std::mem::take(requests), std::mem::take(answers));
+        Some(Self::Core { core, requests, answers, happenings: std::mem::take(happenings) })
+    }
 }
 
 /// Where notices are put in.

@@ -19,6 +19,7 @@ pub(crate) mod gate;
 pub(crate) mod lanes;
 mod links;
 pub(crate) mod meter;
+mod orders;
 pub(crate) mod ring;
 mod speech;
 
@@ -28,20 +29,20 @@ use std::os::fd::AsFd as _;
 use std::sync::mpsc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
-use nix::sys::socket::{SockaddrStorage, getpeername};
-use shard::{Config, Effects, Owner, Peer, Question, Shard, Socket, Ticket};
+use base::{CoreId, Duration, Moment, Slot, Time, Wall};
+use shard::{Config, Effects, Owner, Shard, Socket};
 use storage::Store;
-use tokio::sync::oneshot;
 
+use crate::auth::Provers;
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{Notice, Notices};
 use disk::Disk;
 use gate::{Gatehouse, Secrets};
 use lanes::Lanes;
-use links::{Link, Links, Written};
+use links::{Link, Links, Written, peer_of};
 use meter::Meter;
+pub(crate) use orders::{Command, Report};
 use ring::{Event, Kind, Ring};
 pub(crate) use speech::Speech;
 
@@ -57,46 +58,6 @@ const LANE_RETRY: Duration = Duration::from_micros(20);
 /// How long a stop waits for peers to take what was written to them.
 const STOP_WAIT: Duration = Duration::from_millis(500);
 
-/// What the boot thread tells a core.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Close everything and end.
-    Stop,
-    /// Go into lame duck mode.
-    LameDuck,
-    /// Put another configuration in force.
-    Reconfigure(Box<Config>),
-    /// Let later handshakes be made by these.
-    Secure(Secrets),
-    /// Log at other levels.
-    SetLevels(log::Levels),
-    /// Answer a question.
-    Ask(Ticket, Question),
-    /// Say what the turns came to.
-    Measure(oneshot::Sender<Meter>),
-    /// Tell of the requests that come on these subjects.
-    Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
-    /// Publish a message of the server's own.
-    Speak(Box<Speech>),
-}
-
-/// What a core, or the signal thread, tells the boot thread.
-#[derive(Debug)]
-pub(crate) enum Report {
-    /// The core runs.
-    Ready,
-    /// The core could not start.
-    Failed(CoreId, String),
-    /// The last connection of a lame duck is gone.
-    Drained,
-    /// The core has ended.
-    Stopped,
-    /// A signal came.
-    Signal(i32),
-    /// The configuration is to be read again.
-    Reload(oneshot::Sender<Result<(), String>>),
-}
-
 /// What a core is started with.
 pub(crate) struct Parts {
     pub(crate) core: CoreId,
@@ -108,6 +69,7 @@ pub(crate) struct Parts {
     pub(crate) jetstream: Option<jetstream::Parts>,
     pub(crate) secrets: Secrets,
     pub(crate) lanes: Lanes,
+    pub(crate) provers: Provers,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) notices: Notices,
@@ -142,6 +104,7 @@ struct Reactor {
     listener: Option<TcpListener>,
     accept_again: Time,
     commands: mpsc::Receiver<Command>,
+    provers: Provers,
     reports: mpsc::Sender<Report>,
     notices: Notices,
     logger: Logger,
@@ -313,6 +276,7 @@ impl Reactor {
             listener: parts.listener,
             accept_again: Time::NEVER,
             commands: parts.commands,
+            provers: parts.provers,
             reports: parts.reports,
             notices: parts.notices,
             logger: parts.logger,
@@ -523,6 +487,7 @@ impl Reactor {
                 }
                 Command::LameDuck => self.desk.shard.enter_lame_duck(),
                 Command::Reconfigure(config) => self.desk.shard.reconfigure(*config),
+                Command::Proven(answered) => answered.hand_in(&mut self.desk.shard),
                 Command::Secure(secrets) => self.desk.gatehouse.secrets = secrets,
                 Command::SetLevels(levels) => self.logger.set_levels(levels),
                 Command::Listen { account, pattern, queue, service } => {
@@ -602,7 +567,13 @@ impl Reactor {
                 self.ring.poll_writable(link.socket(), slot);
             }
         }
-        self.give_notice(&mut effects);
+        if let Some(notice) = Notice::of(self.desk.shard.core(), &mut effects) {
+            self.notices.send(notice);
+        }
+        self.provers.prove(effects.proofs.drain(..));
+        if effects.reconfigured > 0 {
+            drop(self.reports.send(Report::Reconfigured(effects.reconfigured)));
+        }
         if effects.stop_accepting {
             self.stop_accepting();
         }
@@ -611,20 +582,6 @@ impl Reactor {
         }
         self.again |= effects.more || self.desk.shard.has_unsettled();
         self.effects = effects;
-    }
-
-    /// Tells the monitor what came up for it.
-    fn give_notice(&self, effects: &mut Effects) {
-        let Effects { requests, answers, happenings, .. } = effects;
-        if requests.is_empty() && answers.is_empty() && happenings.is_empty() {
-            return;
-        }
-        self.notices.send(Notice::Core {
-            core: self.desk.shard.core(),
-            requests: std::mem::take(requests),
-            answers: std::mem::take(answers),
-            happenings: std::mem::take(happenings),
-        });
     }
 
     fn change_flow(&mut self, slot: Slot) {
@@ -687,18 +644,5 @@ const fn level_of(level: shard::Level) -> log::Level {
         shard::Level::Error => log::Level::Error,
         shard::Level::Debug => log::Level::Debug,
         shard::Level::Trace => log::Level::Trace,
-    }
-}
-
-/// Who is at the other end; an IPv4 address that came in over IPv6 is shown as what it is.
-fn peer_of(descriptor: i32) -> Peer {
-    let address = getpeername::<SockaddrStorage>(descriptor).ok();
-    let v4 = address.as_ref().and_then(SockaddrStorage::as_sockaddr_in);
-    let v6 = address.as_ref().and_then(SockaddrStorage::as_sockaddr_in6);
-    match (v4, v6) {
-        (Some(v4), _) => Peer { host: v4.ip().to_string(), port: v4.port() },
-        (_, Some(v6)) => Peer { host: v6.ip().to_canonical().to_string(), port: v6.port() },
-        // The peer is gone already.
-        _ => Peer::default(),
     }
 }
