@@ -15,6 +15,8 @@ mod jetstream_requests;
 mod query;
 #[path = "fuzz/bodies/shard.rs"]
 mod shard_cores;
+#[path = "fuzz/bodies/storage.rs"]
+mod storage_files;
 #[path = "fuzz/bodies/wire.rs"]
 mod wire_bytes;
 
@@ -60,6 +62,11 @@ fn entrance() {
 #[test]
 fn query() {
     run_seeds("query", query::run);
+}
+
+#[test]
+fn storage() {
+    run_seeds("storage", storage_files::run);
 }
 
 #[test]
