@@ -156,13 +156,10 @@ fn add_account(
     if token.subject() != key {
         return Err(wrong("its JWT is about another"));
     }
-    let id = match directory.find(key) {
-        Some(id) => id,
-        None => {
-            directory.accounts.push(Account::new(key));
-            AccountId(directory.accounts.len() as u32 - 1)
-        }
-    };
+    let id = directory.find(key).unwrap_or_else(|| {
+        directory.accounts.push(Account::new(key));
+        AccountId(directory.accounts.len() as u32 - 1)
+    });
     let nats = token.nats();
     if nats.part("mappings").is_some() {
         return Err(format!("not yet supported: mappings of account {key}"));
@@ -293,7 +290,7 @@ mod tests {
     }
 
     impl World {
-        fn new(extra: Value) -> Self {
+        fn new(extra: &Value) -> Self {
             let root = KeyPair::new_operator();
             let [account, signer, role] = std::array::from_fn(|_| KeyPair::new_account());
             let user = KeyPair::new_user();
@@ -350,7 +347,7 @@ mod tests {
 
     #[test]
     fn who_comes_in() {
-        let world = World::new(json!({}));
+        let world = World::new(&json!({}));
         let own = json!({ "pub": { "allow": ["a"] }, "payload": 5 });
         for by in [&world.account, &world.signer] {
             let (permissions, payload, bearer) =
@@ -368,7 +365,7 @@ mod tests {
 
     #[test]
     fn who_stays_out() {
-        let world = World::new(json!({}));
+        let world = World::new(&json!({}));
         let void = Err(TokenFault::Void);
         assert_eq!(world.admit(&KeyPair::new_account(), json!({}), json!({})), void);
         assert_eq!(world.admit(&world.account, json!({"exp": NOW_S}), json!({})), void);
@@ -395,13 +392,13 @@ mod tests {
     fn what_an_account_takes_back() {
         let void = Err(TokenFault::Void);
         for revocations in [json!({"revoke_user": 5}), json!({"revocations": {"*": 5}})] {
-            let world = World::new(revocations);
+            let world = World::new(&revocations);
             assert_eq!(world.admit(&world.account, json!({"iat": 5}), json!({})), void);
             assert!(world.admit(&world.account, json!({"iat": 6}), json!({})).is_ok());
         }
-        let world = World::new(json!({"limits": {"disallow_bearer": true}}));
+        let world = World::new(&json!({"limits": {"disallow_bearer": true}}));
         assert_eq!(world.admit(&world.role, json!({}), json!({})), void);
-        let world = World::new(json!({"authorization": {"auth_users": ["UX"]}}));
+        let world = World::new(&json!({"authorization": {"auth_users": ["UX"]}}));
         assert_eq!(world.admit(&world.account, json!({}), json!({})), void);
     }
 
