@@ -23,6 +23,7 @@ const ADOPT: u8 = 4;
 const GONE: u8 = 5;
 const EVICT: u8 = 6;
 const TRAIN: u8 = 7;
+const PRESSED: u8 = 8;
 
 /// A frame as read from a lane.
 #[derive(Debug)]
@@ -62,6 +63,10 @@ pub(crate) enum Frame<'a> {
     /// So many connections are to be closed because the server has too many.
     Evict {
         count: u32,
+    },
+    /// The core that says so has more to store than its disk takes, or no longer.
+    Pressed {
+        pressed: bool,
     },
 }
 
@@ -201,6 +206,13 @@ pub(crate) fn put_evict(out: &mut Vec<u8>, count: u32) {
     close(out, start);
 }
 
+/// Appends that there is more to store than the disk takes, or no longer.
+pub(crate) fn put_pressed(out: &mut Vec<u8>, pressed: bool) {
+    let start = open(out, PRESSED);
+    out.push(u8::from(pressed));
+    close(out, start);
+}
+
 /// Appends a train for all plain subscriptions.
 pub(crate) fn put_train(out: &mut Vec<u8>, train: &Train<'_>) {
     let lengths = train.tails.len() * 4;
@@ -282,6 +294,7 @@ pub(crate) fn read(frame: &[u8]) -> Frame<'_> {
             input: rest,
         },
         EVICT => Frame::Evict { count: take_number(&mut rest) },
+        PRESSED => Frame::Pressed { pressed: rest == [1] },
         other => panic!("a frame of kind {other} came over a lane"),
     }
 }
@@ -395,6 +408,9 @@ mod tests {
         out.clear();
         put_evict(&mut out, 4);
         assert!(matches!(read(&out), Frame::Evict { count: 4 }));
+        out.clear();
+        put_pressed(&mut out, true);
+        assert!(matches!(read(&out), Frame::Pressed { pressed: true }));
         assert_eq!(length(&out[..3]), None);
         out.clear();
         let input = b"1\r\nx\r\n....2\r\nyz\r\n";

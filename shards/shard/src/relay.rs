@@ -75,6 +75,7 @@ impl Shard {
                 self.scratch.tails = tails;
             }
             Frame::Evict { count } => self.evict(count),
+            Frame::Pressed { pressed } => self.outboxes.set_pressed(from, pressed),
         }
     }
 
