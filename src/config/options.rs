@@ -6,7 +6,10 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use accounts::Directory;
+
 use super::JetStream;
+use super::authorization::Authorization;
 use super::settings::Settings;
 use super::tls::Tls;
 
@@ -81,6 +84,8 @@ pub struct Options {
     pub no_fast_producer_stall: bool,
     /// Who may connect.
     pub authorization: Authorization,
+    /// All accounts.
+    pub accounts: Directory,
     /// How long a new client may take to say who it is.
     pub auth_timeout: Duration,
     /// TLS of the port for clients.
@@ -129,22 +134,6 @@ pub enum Port {
     Fixed(u16),
     /// Any that is free.
     Random,
-}
-
-/// Who may connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Authorization {
-    /// Anyone.
-    Open,
-    /// Whoever knows the token.
-    Token(String),
-    /// One user.
-    User {
-        /// The name.
-        user: String,
-        /// The password, which may be empty.
-        password: String,
-    },
 }
 
 /// What the machine is for.

@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
+use accounts::{Directory, Mapping};
+
 use super::JetStream;
+use super::authorization::Authorization;
 use super::native;
-use super::options::{Authorization, LogTime, Monitor, Options, Port, Profile};
+use super::options::{LogTime, Monitor, Options, Port, Profile};
 use super::tls::Tls;
 use crate::notation::{duration_text, format_duration, join_host_port, split_host_port};
 
@@ -22,6 +25,8 @@ macro_rules! settings {
             $($(#[$doc])* pub(crate) $name: Option<$type>,)*
             /// Features asked for that this version does not have.
             pub(crate) missing_features: Vec<String>,
+            /// Does `accounts` speak of `$SYS`?
+            pub(crate) has_named_system: bool,
         }
 
         impl Settings {
@@ -32,6 +37,7 @@ macro_rules! settings {
                 Self {
                     $($name: self.$name.or(below.$name),)*
                     missing_features: below.missing_features,
+                    has_named_system: self.has_named_system || below.has_named_system,
                 }
             }
         }
@@ -76,7 +82,18 @@ settings! {
     username: String,
     password: String,
     token: String,
+    users: Vec<super::auth::User>,
+    no_auth_user: String,
+    /// Must the single user, or whoever shows the token, come through a trusted proxy?
+    proxy_required: bool,
+    /// Public keys of trusted proxies.
+    proxies: Vec<String>,
     auth_timeout_s: f64,
+    accounts: Directory,
+    /// Those of the global account.
+    mappings: Vec<Mapping>,
+    system_account: String,
+    no_system_account: bool,
     jetstream: bool,
     store_dir: String,
     jetstream_block: super::store::Block,
@@ -169,6 +186,7 @@ impl Settings {
             no_fast_producer_stall: self.no_fast_producer_stall.unwrap_or(false),
             authorization: self.authorization()?,
             auth_timeout: self.auth_timeout()?,
+            accounts: self.directory()?,
             tls: self.tls(),
             allow_non_tls: self.allow_non_tls.unwrap_or(false),
             connect_error_reports: nonzero(
@@ -187,6 +205,24 @@ impl Settings {
             spin: self.spin,
             command_line: Self::default(),
         })
+    }
+
+    /// Is a system account named, and no block about who may connect?
+    pub(super) fn names_only_system(&self) -> bool {
+        let named = self.has_named_system || text(self.system_account.clone()).is_some();
+        named && self.username.is_none()
+    }
+
+    /// The accounts, with the system account in its place.
+    fn directory(&self) -> Result<Directory, String> {
+        let mut directory = self.accounts.clone().unwrap_or_default();
+        directory.accounts[0].mappings = self.mappings.clone().unwrap_or_default();
+        directory.has_system = !self.no_system_account.unwrap_or(false);
+        if let Some(name) = text(self.system_account.clone()) {
+            let known = directory.name_system(&name, self.has_named_system);
+            known.ok_or("error resolving system account: account missing")?;
+        }
+        Ok(directory)
     }
 
     fn jetstream(&self) -> Option<JetStream> {
@@ -246,24 +282,8 @@ impl Settings {
         }
     }
 
-    /// A token wins over a user, and a password alone protects nothing: both as in the reference.
     fn authorization(&self) -> Result<Authorization, String> {
-        let secret = |value: &Option<String>| value.clone().filter(|secret| !secret.is_empty());
-        let hashed = |value: &str| value.starts_with("$2");
-        if let Some(token) = secret(&self.token) {
-            if hashed(&token) {
-                return Err("not yet supported: bcrypt token".to_owned());
-            }
-            return Ok(Authorization::Token(token));
-        }
-        let Some(user) = secret(&self.username) else {
-            return Ok(Authorization::Open);
-        };
-        let password = self.password.clone().unwrap_or_default();
-        if hashed(&password) {
-            return Err("not yet supported: bcrypt password".to_owned());
-        }
-        Ok(Authorization::User { user, password })
+        Authorization::resolve(self)
     }
 
     fn auth_timeout(&self) -> Result<Duration, String> {

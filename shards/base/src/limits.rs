@@ -70,6 +70,21 @@ pub const OUTBOX_LOW_BYTES: usize = 64 * 1024;
 /// Bytes of one lane (one direction between two cores). A power of two.
 pub const LANE_BYTES: usize = 512 * 1024;
 
+/// Requests across accounts of one core that wait for a response: with more the oldest is given up.
+/// At about 250 bytes each this is under 64 MiB.
+pub const RESPONSES_MAX: usize = 256 * 1024;
+
+/// Time that a request across accounts waits for a response unless its service says otherwise
+/// (spec 3.3).
+pub const RESPONSE_THRESHOLD_DEFAULT: Duration = Duration::from_mins(2);
+
+/// Accounts that a request may pass through, one importing from the next.
+pub const IMPORT_CHAIN_MAX: usize = 32;
+
+/// Requests of one connection that may be answered under `allow_responses` at a time; beyond, the
+/// oldest gives way. At some 150 bytes each this is under 10 MiB.
+pub const REPLIES_MAX: usize = 64 * 1024;
+
 /// Times that a message for a queue group may be handed on when the chosen core has lost its last
 /// member meanwhile.
 pub const QUEUE_HOPS_MAX: u8 = 4;
@@ -188,6 +203,10 @@ pub const UPSTREAM_PAUSE_MOST: Duration = Duration::from_secs(10);
 
 /// Bytes of messages that wait in a stream for a read from disk. More are refused.
 pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of messages on one core that wait for the commit of their batch. Batches beyond it are
+/// given up.
+pub const BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES);
 const _: () = assert!(CONSUMER_TURN_BYTES <= CONSUMERS_TURN_BYTES);

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::{Auth, Config, Connection, Stage};
+use base::AccountId;
+
+use crate::nonce::nonce;
+use crate::{Config, Connection, Stage};
 
 /// The parts of INFO that are the same for all clients, ready as text.
 #[derive(Clone, Debug)]
@@ -12,6 +15,8 @@ pub struct InfoLine {
     websocket_head: String,
     tail: String,
     with_auth: bool,
+    /// Where those who say nothing are somebody, they are not told to say something.
+    greets_with_auth: bool,
 }
 
 /// Which INFO is wanted.
@@ -87,7 +92,8 @@ impl InfoLine {
             head: head(&config.host, config.port),
             websocket_head: websocket.map_or_else(String::new, |door| head(&door.host, door.port)),
             tail,
-            with_auth: config.auth != Auth::Open,
+            with_auth: !config.auth.is_open(),
+            greets_with_auth: config.auth.is_announced(),
         }
     }
 
@@ -112,12 +118,13 @@ impl InfoLine {
         let mut line = String::with_capacity(self.head.len() + self.tail.len() + 160);
         let websocket = config.websocket.as_ref().filter(|_| connection.is_websocket());
         line.push_str(if websocket.is_some() { &self.websocket_head } else { &self.head });
-        if self.with_auth || websocket.is_some_and(|door| door.overrides_auth) {
+        let with_auth = if variant.greets { self.greets_with_auth } else { self.with_auth };
+        if with_auth || websocket.is_some_and(|door| door.overrides_auth) {
             line.push_str(",\"auth_required\":true");
         }
         put_tls(&mut line, connection, config, variant);
         let jetstream = if config.jetstream { ",\"jetstream\":true" } else { "" };
-        let (limit, id) = (config.max_payload, connection.id.0);
+        let (limit, id) = (connection.max_payload, connection.id.0);
         write!(line, ",\"max_payload\":{limit}{jetstream},\"client_id\":{id}")
             .expect("writing to a string succeeds");
         // Before its PROXY header has come, the peer is the proxy, which is nobody's business.
@@ -125,11 +132,20 @@ impl InfoLine {
             write!(line, ",\"client_ip\":{}", json(&connection.peer.host))
                 .expect("writing to a string succeeds");
         }
+        if variant.greets && config.auth.needs_nonce() {
+            let nonce = nonce(&config.nonce_key.0, connection.id);
+            write!(line, ",\"nonce\":\"{nonce}\"").expect("writing to a string succeeds");
+        }
         if variant.lame_duck {
             line.push_str(",\"ldm\":true");
         }
         if variant.answers_connect {
-            line.push_str(",\"connect_info\":true,\"remote_account\":\"$G\"");
+            let name = &config.accounts.get(connection.account).name;
+            write!(line, ",\"connect_info\":true,\"remote_account\":{}", json(name))
+                .expect("writing to a string succeeds");
+            if connection.account == AccountId::SYSTEM {
+                line.push_str(",\"acc_is_sys\":true");
+            }
         }
         line.push_str(&self.tail);
         line

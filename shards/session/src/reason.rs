@@ -9,6 +9,14 @@ pub enum Reason {
     AuthenticationTimeout,
     /// CONNECT was refused.
     AuthenticationFailure,
+    /// The time of its credentials is over.
+    AuthenticationExpired,
+    /// Its credentials were revoked.
+    CredentialsRevoked,
+    /// The proxy that it came through is none that is trusted.
+    ProxyNotTrusted,
+    /// It did not come through a proxy, and must.
+    ProxyRequired,
     /// The TLS handshake failed or took too long.
     TlsHandshakeError,
     /// Too much waited for the peer.
@@ -29,10 +37,14 @@ pub enum Reason {
     BadClientProtocolVersion,
     /// The server is full.
     MaxConnectionsExceeded,
+    /// The account has as many connections as it may.
+    MaxAccountConnectionsExceeded,
     /// A message was larger than allowed.
     MaxPayloadExceeded,
     /// A control line was longer than allowed.
     MaxControlLineExceeded,
+    /// It has as many subscriptions as it may.
+    MaxSubscriptionsExceeded,
     /// No-responders was asked for without headers.
     NoRespondersRequiresHeaders,
     /// The server stops.
@@ -48,6 +60,10 @@ impl Reason {
             Self::ClientClosed => "Client Closed",
             Self::AuthenticationTimeout => "Authentication Timeout",
             Self::AuthenticationFailure => "Authentication Failure",
+            Self::AuthenticationExpired => "Authentication Expired",
+            Self::CredentialsRevoked => "Credentials Revoked",
+            Self::ProxyNotTrusted => "Proxy Not Trusted",
+            Self::ProxyRequired => "Proxy Required",
             Self::TlsHandshakeError => "TLS Handshake Failure",
             Self::SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
             Self::SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
@@ -58,8 +74,10 @@ impl Reason {
             Self::ProtocolViolation => "Protocol Violation",
             Self::BadClientProtocolVersion => "Bad Client Protocol Version",
             Self::MaxConnectionsExceeded => "Maximum Connections Exceeded",
+            Self::MaxAccountConnectionsExceeded => "Maximum Account Connections Exceeded",
             Self::MaxPayloadExceeded => "Maximum Message Payload Exceeded",
             Self::MaxControlLineExceeded => "Maximum Control Line Exceeded",
+            Self::MaxSubscriptionsExceeded => "Maximum Subscriptions Exceeded",
             Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
             Self::ServerShutdown => "Server Shutdown",
             Self::Kicked => "Kicked",

@@ -132,7 +132,7 @@ impl Shard {
         put("id", connection.id.0.to_string());
         put("acc", quoted(account));
         for (name, text) in [
-            ("user", &identity.user),
+            ("user", connection.user()),
             ("name", &identity.name),
             ("lang", &identity.lang),
             ("ver", &identity.version),

@@ -41,23 +41,17 @@ impl Shard {
         self.acknowledge(slot);
     }
 
-    fn may_subscribe(&self, slot: Slot, subject: &[u8], queue: &[u8]) -> Result<(), String> {
-        let shown = |text: &[u8]| crate::trace::quoted(text);
-        if queue == b"_sys_" {
-            let (subject, queue) = (shown(subject), shown(queue));
-            return Err(format!(
-                "Permissions Violation for Subscription to {subject} using queue {queue}"
-            ));
-        }
+    fn may_subscribe(&mut self, slot: Slot, subject: &[u8], queue: &[u8]) -> Result<(), String> {
+        self.check_subscribe_right(slot, subject, queue)?;
         let tokens = self.config.max_sub_tokens;
         if tokens > 0 && grammar::tokens(subject).count() > tokens {
-            let subject = shown(subject);
+            let subject = crate::trace::quoted(subject);
             return Err(format!(
                 "Permissions Violation for Subscription to {subject}, too many tokens"
             ));
         }
-        let limit = self.config.max_subscriptions;
-        if limit > 0 && self.wires.get(slot).subscriptions.len() >= limit {
+        let connection = self.wires.get(slot);
+        if connection.max_subscriptions.is_some_and(|max| connection.subscriptions.len() >= max) {
             return Err("maximum subscriptions exceeded".into());
         }
         Ok(())
@@ -75,6 +69,7 @@ impl Shard {
         let connection = self.wires.connections.get_mut(slot.0);
         connection.add_subscription(sid, id, &self.spaces.subscriptions);
         self.announce(account, &change);
+        self.cast_shadows(slot, account, id, (subject, queue, sid));
         Ok(())
     }
 
@@ -97,16 +92,26 @@ impl Shard {
     pub(crate) fn remove(&mut self, slot: Slot, id: SubId) {
         let connection = self.wires.connections.get_mut(slot.0);
         connection.remove_subscription(id, &self.spaces.subscriptions);
+        self.withdraw(id);
+    }
+
+    /// Ends a subscription that its connection has forgotten.
+    fn withdraw(&mut self, id: SubId) {
+        self.take_shadows(id);
+        let awaits = self.responses.len() > 0;
+        let pattern = if awaits { self.spaces.describe(id).0.to_vec() } else { Vec::new() };
         let (account, change) = self.spaces.unsubscribe(id);
         self.announce(account, &change);
+        if awaits {
+            self.forget_responses(account, &pattern);
+        }
     }
 
     /// Ends all subscriptions of a connection that goes on, before a second CONNECT.
     pub(crate) fn remove_all(&mut self, slot: Slot) {
         let taken = std::mem::take(&mut self.wires.get_mut(slot).subscriptions);
         for id in taken {
-            let (account, change) = self.spaces.unsubscribe(SubId(id));
-            self.announce(account, &change);
+            self.withdraw(SubId(id));
         }
     }
 
@@ -138,8 +143,7 @@ impl Shard {
                 && let Some(id) = current.subscriptions.next()
             {
                 left -= 1;
-                let (account, change) = self.spaces.unsubscribe(SubId(id));
-                self.announce(account, &change);
+                self.withdraw(SubId(id));
             }
             if left > 0 {
                 let (slot, closed) = (current.slot, current.closed);

@@ -81,7 +81,7 @@ impl Shard {
     pub(crate) fn ride(&mut self, slot: Slot, input: &[u8]) -> usize {
         let connection = self.wires.get(slot);
         let options = connection.options;
-        if !input.starts_with(b"PUB ") || options.verbose || options.pedantic {
+        if !input.starts_with(b"PUB ") || options.verbose || options.pedantic || connection.maps {
             return 0;
         }
         let account = connection.account;
@@ -108,7 +108,8 @@ impl Shard {
         let mut lists = std::mem::take(&mut self.lists);
         // Asked before the whole train is looked at: where the answer is no, it is asked again for
         // the next message.
-        let taken = if self.board(account, route, origin, &mut lists) {
+        let subject = &prefix[4..prefix.len() - 1];
+        let taken = if self.board((account, subject), route, origin, &mut lists) {
             self.depart(slot, route, input, prefix, &mut lists)
         } else {
             0
@@ -127,8 +128,8 @@ impl Shard {
         lists: &mut Lists,
     ) -> usize {
         // Nobody is cut off for want of a flush in the middle of a train.
-        let limits =
-            (self.config.max_payload, self.config.max_control_line, self.wires.pressure_at);
+        let max_payload = self.wires.get(slot).max_payload;
+        let limits = (max_payload, self.config.max_control_line, self.wires.pressure_at);
         let (taken, payload) = couple(input, prefix, limits, &mut lists.tails);
         if lists.tails.len() < MESSAGES_MIN {
             return 0;
@@ -151,7 +152,7 @@ impl Shard {
         let account = train.account;
         let route = self.spaces.at(account).route(train.subject);
         let mut lists = std::mem::take(&mut self.lists);
-        let boarded = self.board(account, route, None, &mut lists);
+        let boarded = self.board((account, train.subject), route, None, &mut lists);
         if boarded {
             let payload = train.tails().map(|tail| message_of(train.subject, tail).size()).sum();
             self.write_train(&lists.targets, train, payload);
@@ -161,7 +162,11 @@ impl Shard {
             for tail in train.tails() {
                 // The last delivery to a subscription may change the routes.
                 let route = self.spaces.at(account).route(train.subject);
-                self.deliver_plain(account, route, &message_of(train.subject, tail), None);
+                let message = message_of(train.subject, tail);
+                self.deliver_plain(account, route, &message, None);
+                if self.scratch.has_apart() {
+                    self.deliver_apart(account, &message, None);
+                }
                 self.end_counted();
             }
         }
@@ -171,7 +176,7 @@ impl Shard {
     /// with one by one.
     fn board(
         &mut self,
-        account: AccountId,
+        (account, subject): (AccountId, &[u8]),
         route: Route,
         origin: Option<Origin>,
         lists: &mut Lists,
@@ -184,7 +189,10 @@ impl Shard {
             let subscription = subscriptions.get(id);
             let slot = subscription.connection();
             let connection = self.wires.get_mut(slot);
-            if !connection.is_open() || !Origin::reaches(origin, slot) {
+            if !connection.is_open()
+                || !Origin::reaches(origin, slot)
+                || !connection.admits(subject, b"")
+            {
                 continue;
             }
             let again = std::mem::replace(&mut connection.train, lists.number) == lists.number;

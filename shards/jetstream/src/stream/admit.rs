@@ -4,7 +4,6 @@ use base::limits::STORED_HEADER_BYTES_MAX;
 use storage::{KeySet, LogId, Store};
 
 use super::Stream;
-use super::check::is_publishable;
 use super::config::{Discard, Storage};
 use super::options::{Ttl, sequence_of, ttl_of};
 use super::publication::{Publication, Refusal, not_stored};
@@ -93,36 +92,12 @@ impl Stream {
         if !options.expected_last.is_empty() && sequence_of(options.expected_last) != log.last() {
             return Err(table::STREAM_WRONG_LAST_SEQUENCE.with("{seq}", log.last()).into());
         }
-        self.check_schedule(publication)?;
+        let schedules = [options.schedule, options.schedule_next, options.scheduler];
+        if !publication.is_trusted && schedules.iter().any(|value| !value.is_empty()) {
+            self.check_schedule(site, publication)?;
+        }
         if !options.source.is_empty() && !publication.is_trusted {
             return Err(table::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
-        }
-        Ok(())
-    }
-
-    /// Is what a message says about schedules something that the stream takes?
-    fn check_schedule(&self, publication: &Publication<'_>) -> Result<(), Refusal> {
-        let options = &publication.options;
-        if publication.is_trusted {
-            return Ok(());
-        }
-        let may = self.core.config.allow_msg_schedules;
-        if !options.schedule.is_empty() && !may {
-            return Err(table::MESSAGE_SCHEDULES_DISABLED.into());
-        }
-        if !options.schedule_next.is_empty() {
-            let scheduler = std::str::from_utf8(options.scheduler).unwrap_or_default();
-            let is_sound = options.schedule_next == b"purge"
-                && is_publishable(scheduler)
-                && scheduler.as_bytes() != publication.subject;
-            if !is_sound {
-                return Err(table::MESSAGE_SCHEDULES_SCHEDULER_INVALID.into());
-            }
-            if !may {
-                return Err(table::MESSAGE_SCHEDULES_DISABLED.into());
-            }
-        } else if !options.scheduler.is_empty() {
-            return Err(table::MESSAGE_SCHEDULES_SCHEDULER_INVALID.into());
         }
         Ok(())
     }
