@@ -7,12 +7,16 @@ use std::path::Path;
 mod config;
 #[path = "fuzz/bodies/connect.rs"]
 mod connect;
+#[path = "fuzz/bodies/entrance.rs"]
+mod entrance;
 #[path = "fuzz/bodies/jetstream.rs"]
 mod jetstream_requests;
 #[path = "fuzz/bodies/query.rs"]
 mod query;
 #[path = "fuzz/bodies/shard.rs"]
 mod shard_cores;
+#[path = "fuzz/bodies/storage.rs"]
+mod storage_files;
 #[path = "fuzz/bodies/wire.rs"]
 mod wire_bytes;
 
@@ -51,8 +55,18 @@ fn connect() {
 }
 
 #[test]
+fn entrance() {
+    run_seeds("entrance", entrance::run);
+}
+
+#[test]
 fn query() {
     run_seeds("query", query::run);
+}
+
+#[test]
+fn storage() {
+    run_seeds("storage", storage_files::run);
 }
 
 #[test]

@@ -550,6 +550,7 @@ impl Shard {
 
     /// Ends every connection because the server stops.
     pub fn stop(&mut self) {
+        self.flush_jetstream();
         for slot in self.open_slots() {
             self.wires.end(slot, Reason::ServerShutdown);
         }
