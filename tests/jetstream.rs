@@ -266,13 +266,13 @@ async fn watches_a_bucket(broker: Process, context: Context) -> Outcome {
 async fn keeps_objects(broker: Process, context: Context) -> Outcome {
     let config = object_store::Config { bucket: "O".into(), ..object_store::Config::default() };
     let store = context.create_object_store(config).await?;
-    let content: Vec<u8> = (0..500_000_u32).map(|number| (number % 251) as u8).collect();
-    store.put("large", &mut &content[..]).await?;
+    let written: Vec<u8> = (0..500_000_u32).map(|number| (number % 251) as u8).collect();
+    store.put("large", &mut &written[..]).await?;
     store.put("small", &mut &b"hello"[..]).await?;
     let other = another(&broker).await?.get_object_store("O").await?;
     let mut read = Vec::new();
     other.get("large").await?.read_to_end(&mut read).await?;
-    assert!(read == content, "what was put in comes out");
+    assert!(read == written, "what was put in comes out");
     other.delete("large").await?;
     assert!(store.get("large").await.is_err());
     let names: Vec<_> = store.list().await?.map_ok(|info| info.name).try_collect().await?;
