@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use accounts::Directory;
+use accounts::{Directory, StorageLimits};
 use base::CoreId;
 use base::limits::{CORES_MAX, LANE_BYTES};
 use glommio::{LocalExecutorBuilder, Placement};
@@ -332,7 +332,7 @@ impl Server {
     }
 
     fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
-        let fresh = shard_config(&options);
+        let fresh = shard_config_after(&options, &self.config.accounts);
         let config = Config {
             server_id: self.config.server_id.clone(),
             server_name: self.config.server_name.clone(),
@@ -363,7 +363,7 @@ impl Server {
         Settled {
             options: self.options.clone(),
             config: self.config.clone(),
-            directory: Directory::default(),
+            directory: self.config.accounts.clone(),
             loaded: monitor::wall(),
         }
     }
@@ -509,6 +509,16 @@ fn random_seed() -> u64 {
 
 /// What the shards of a server with these options are configured with; its identity is new.
 pub fn shard_config(options: &Options) -> Config {
+    shard_config_after(options, &Directory::default())
+}
+
+/// The same for a server whose accounts were others before.
+fn shard_config_after(options: &Options, earlier: &Directory) -> Config {
+    let mut accounts = options.accounts.clone().after(earlier);
+    if options.jetstream.is_some() && accounts.is_global_only() {
+        // Where nobody else is named, everybody stores messages in the global account.
+        accounts.accounts[0].jetstream = Some(StorageLimits::default());
+    }
     let server_id = KeyPair::new_server().public_key();
     let (host, port) = advertised(options);
     let port = port.unwrap_or(match options.port {
@@ -521,8 +531,9 @@ pub fn shard_config(options: &Options) -> Config {
         xkey: XKey::new().public_key(),
         host,
         port,
-        auth: options.authorization.to_auth(&Directory::default()),
+        auth: options.authorization.to_auth(&accounts),
         nonce_key: auth::nonce_key(),
+        accounts,
         auth_timeout: options.auth_timeout,
         headers: !options.no_header_support,
         max_control_line: options.max_control_line,

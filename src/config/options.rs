@@ -6,6 +6,8 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use accounts::Directory;
+
 use super::JetStream;
 use super::authorization::Authorization;
 use super::settings::Settings;
@@ -82,6 +84,8 @@ pub struct Options {
     pub no_fast_producer_stall: bool,
     /// Who may connect.
     pub authorization: Authorization,
+    /// All accounts.
+    pub accounts: Directory,
     /// How long a new client may take to say who it is.
     pub auth_timeout: Duration,
     /// TLS of the port for clients.

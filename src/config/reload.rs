@@ -179,6 +179,9 @@ fn clients(old: &Options, new: &Options, changes: &mut Changes) {
         }
     });
     credentials(&old.authorization, &new.authorization, changes);
+    changes.note(old.accounts != new.accounts, Kind::Authorization, || {
+        "Reloaded: accounts".to_owned()
+    });
     changes.note(old.ping_interval != new.ping_interval, Kind::Value, || {
         format!("Reloaded: ping_interval = {}", duration_text(new.ping_interval))
     });
