@@ -6,8 +6,12 @@
 //! | --- | --- |
 //! | `meta.inf`, `meta.sum` | the configuration as JSON, and its checksum |
 //! | `msgs/<n>.blk` | messages, one record behind the other ([`block`]) |
-//! | `obs/<name>/meta.inf`, `meta.sum`, `o.dat` | a consumer's configuration and state ([`state`]) |
+//! | `obs/<name>/meta.inf`, `meta.sum`, `o.dat` | a consumer's: configuration, state ([`state`]) |
+//!
+//! The reference's newer form ([`archive`]) is read as well; the older one is written since every
+//! version of it takes that.
 
+pub(crate) mod archive;
 pub(crate) mod block;
 pub(crate) mod frames;
 mod receive;

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use base::{AccountId, ServiceId, Time, Wall};
 use storage::{Entry, LogId, Store};
 
-use super::Checksum;
 use super::block::{self, Item, Record};
 use super::frames::Unpacker;
 use super::state::ConsumerState;
 use super::tar::{Piece, Reader};
+use super::{Checksum, archive};
 use crate::json::{self, Value};
 use crate::stamp::Stamp;
 use crate::stream::config::StreamConfig;
@@ -32,11 +32,24 @@ pub(crate) struct Restore {
     /// The first and the last sequence as the request says.
     pub(crate) sequences: (u64, u64),
     unpacker: Unpacker,
+    form: Form,
     reader: Reader,
     file: File,
     created: Option<Wall>,
     consumers: BTreeMap<String, Consumer>,
+    /// Consumers that have come whole.
+    received: Vec<(String, Vec<u8>, ConsumerState)>,
     removed: Vec<u64>,
+}
+
+/// In what form a snapshot comes.
+#[derive(Debug)]
+enum Form {
+    /// Too little has come to tell.
+    Unknown(Vec<u8>),
+    Tar,
+    /// With the bytes of an entry that is not all there yet, and whether the last has come.
+    Archive(Vec<u8>, bool),
 }
 
 /// The file at hand.
@@ -82,10 +95,12 @@ impl Restore {
             bytes: 0,
             sequences,
             unpacker: Unpacker::default(),
+            form: Form::Unknown(Vec::new()),
             reader: Reader::default(),
             file: File::Other,
             created: None,
             consumers: BTreeMap::new(),
+            received: Vec::new(),
             removed: Vec::new(),
         }
     }
@@ -96,9 +111,26 @@ impl Restore {
     /// If it is damaged, or cannot be stored.
     pub(crate) fn push(&mut self, store: &mut Store, chunk: &[u8]) -> Result<(), String> {
         self.bytes += chunk.len() as u64;
-        let mut archive = Vec::new();
-        self.unpacker.push(chunk, &mut archive)?;
-        self.reader.push(&archive);
+        let mut unpacked = Vec::new();
+        self.unpacker.push(chunk, &mut unpacked)?;
+        if let Form::Unknown(waiting) = &mut self.form {
+            waiting.append(&mut unpacked);
+            if waiting.len() < archive::MAGIC.len() {
+                return Ok(());
+            }
+            unpacked = std::mem::take(waiting);
+            self.form = if unpacked.starts_with(archive::MAGIC) {
+                unpacked.drain(..archive::MAGIC.len());
+                Form::Archive(Vec::new(), false)
+            } else {
+                Form::Tar
+            };
+        }
+        if let Form::Archive(waiting, _) = &mut self.form {
+            waiting.append(&mut unpacked);
+            return self.take_entries(store);
+        }
+        self.reader.push(&unpacked);
         while let Some(piece) = self.reader.next()? {
             match piece {
                 Piece::File(name) => self.file = self.begin(&name)?,
@@ -106,6 +138,36 @@ impl Restore {
                 Piece::End => self.end_file()?,
             }
         }
+        Ok(())
+    }
+
+    fn take_entries(&mut self, store: &mut Store) -> Result<(), String> {
+        let Form::Archive(waiting, is_over) = &mut self.form else { return Ok(()) };
+        let mut from = 0;
+        while let Some((entry, length)) = archive::read(&waiting[from..])? {
+            from += length;
+            if entry.is_end() {
+                *is_over = true;
+                break;
+            }
+            if let Some(name) = entry.name.strip_prefix(b"consumers/")
+                && entry.sequence == 0
+            {
+                let (config, state) = archive::read_consumer(entry.payload)?;
+                let name = String::from_utf8_lossy(name).into_owned();
+                self.received.push((name, config, state));
+            } else if entry.sequence > 0 {
+                let record = Record {
+                    sequence: entry.sequence,
+                    wall: entry.wall,
+                    subject: entry.name,
+                    header: entry.header,
+                    payload: entry.payload,
+                };
+                append(store, self.log, &record)?;
+            }
+        }
+        waiting.drain(..from);
         Ok(())
     }
 
@@ -175,7 +237,12 @@ impl Restore {
     /// # Errors
     /// If the snapshot is not whole.
     pub(crate) fn finish(&mut self, store: &mut Store) -> Result<Received, String> {
-        if !self.reader.is_over() || self.unpacker.is_cut() {
+        let is_over = match &self.form {
+            Form::Unknown(_) => false,
+            Form::Tar => self.reader.is_over(),
+            Form::Archive(_, is_over) => *is_over,
+        };
+        if !is_over || self.unpacker.is_cut() {
             return Err("unexpected EOF".into());
         }
         for sequence in self.removed.drain(..) {
@@ -186,7 +253,7 @@ impl Restore {
         if log.messages() == 0 && last > log.last() && first == last + 1 {
             store.reset_to(self.log, first, last);
         }
-        let mut consumers = Vec::new();
+        let mut consumers = std::mem::take(&mut self.received);
         for (name, Consumer { config, state }) in std::mem::take(&mut self.consumers) {
             let state = ConsumerState::read(&state)
                 .ok_or_else(|| format!("error restoring consumer [\"{name}\"]: corrupt state"))?;
@@ -231,4 +298,96 @@ fn meta_of(text: &[u8]) -> Result<(Option<Wall>, String), String> {
     let created = text_of("Created").and_then(|text| Stamp::parse(&text).ok());
     let created = created.filter(|stamp| !stamp.is_zero()).map(Stamp::wall);
     Ok((created, text_of("name").unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Moment, Random, Slab};
+    use storage::{LogOptions, StoreOptions};
+
+    use super::*;
+    use crate::backup::frames::Packer;
+    use crate::backup::{block, tar};
+
+    /// A snapshot in the older form, or in the newer.
+    fn archive(is_newer: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        if is_newer {
+            out.extend_from_slice(archive::MAGIC);
+            // Name, time, sequence, header, payload.
+            for (name, sequence, payload) in
+                [(&b"state.json"[..], 0, &b"{}"[..]), (b"a.b", 3, b"hello"), (b"a.c", 5, b"")]
+            {
+                let sizes = [name.len() as u8, 2, sequence, 0, payload.len() as u8];
+                out.extend_from_slice(&sizes);
+                out.extend_from_slice(name);
+                out.extend_from_slice(payload);
+            }
+            out.extend_from_slice(&[0; 5]);
+            return out;
+        }
+        let sum = block::checksum("S", 1);
+        let mut messages = Vec::new();
+        for sequence in [3, 5] {
+            let record =
+                Record { sequence, wall: 1, subject: b"a.b", header: b"", payload: b"hello" };
+            block::put_record(&mut messages, &sum, &record);
+        }
+        tar::put_file(&mut out, "meta.inf", 0, b"{\"name\":\"S\"}");
+        tar::put_file(&mut out, "msgs/1.blk", 0, &messages);
+        tar::put_end(&mut out);
+        out
+    }
+
+    fn packed(archive: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        Packer::default().push(archive, true, &mut out);
+        out
+    }
+
+    fn restore(chunks: &[u8], size: usize) -> Result<u64, String> {
+        let mut store = Store::new(StoreOptions::default());
+        let made = store.create(b"$G/S", storage::Kind::Memory, LogOptions::default());
+        let log = made.expect("it is the first");
+        let config = StreamConfig { name: "S".into(), ..StreamConfig::default() };
+        let service = ServiceId(Slab::<u8>::default().insert(0));
+        let ids = (AccountId::GLOBAL, service, log);
+        let mut restore = Restore::new(ids, config, (3, 5), Moment::default());
+        for chunk in chunks.chunks(size) {
+            restore.push(&mut store, chunk)?;
+        }
+        restore.finish(&mut store)?;
+        Ok(store.log(log).messages())
+    }
+
+    #[test]
+    fn both_forms_are_taken_however_they_are_cut() {
+        for is_newer in [false, true] {
+            let chunks = packed(&archive(is_newer));
+            for size in [1, 100, chunks.len()] {
+                assert_eq!(restore(&chunks, size), Ok(2), "newer: {is_newer}, at every {size}");
+            }
+            for cut in 0..chunks.len() {
+                assert!(restore(&chunks[..cut], 64).is_err(), "newer: {is_newer}, {cut} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error_and_nothing_worse() {
+        let mut random = Random::new(7);
+        for round in 0..4000 {
+            let mut bytes = archive(round % 2 == 0);
+            for _ in 0..=random.below(3) {
+                let at = random.below(bytes.len() as u64) as usize;
+                bytes[at] = random.next_u64() as u8;
+            }
+            // Once with checksums that fit, and once damaged on the way.
+            drop(restore(&packed(&bytes), 300));
+            let mut chunks = packed(&archive(round % 2 == 0));
+            let at = random.below(chunks.len() as u64) as usize;
+            chunks[at] ^= 1 << random.below(8);
+            drop(restore(&chunks, 300));
+        }
+    }
 }
