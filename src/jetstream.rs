@@ -38,6 +38,9 @@ pub(crate) fn prepare(
     let problem = |what: &dyn std::fmt::Display| {
         format!("Can't start JetStream: could not create storage directory - {what}")
     };
+    if options.keys.is_some() {
+        return Err("Can't start JetStream: encryption at rest is not there yet".into());
+    }
     std::fs::create_dir_all(directory).map_err(|error| problem(&error))?;
     let rules = Rules {
         server_name: config.server_name.clone(),

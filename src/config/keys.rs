@@ -3,7 +3,7 @@
 use super::schema::Rule::{Bool, Duration, Integer, Known, Later, Text, With};
 use super::schema::{Reader, Row, Shape, at, integer, listen, row, text};
 use super::tree::{Node, Value};
-use super::{accounts, auth, blocks, jetstream, mappings, native, tls};
+use super::{accounts, auth, blocks, jetstream, mappings, native, tls, websocket};
 use crate::notation::{format_duration, parse_duration, quote};
 
 // What makes a feature wanted.
@@ -84,6 +84,8 @@ pub(super) static TOP: &[Row] = &[
         Bool(|s, v| s.no_system_account = Some(v)),
     ),
     row(&["tls"], With(tls::set)),
+    row(&["websocket", "ws"], With(websocket::set)),
+    row(&["proxy_protocol"], Bool(|s, v| s.proxy_protocol = Some(v))),
     row(&["allow_non_tls"], Bool(|s, v| s.allow_non_tls = Some(v))),
     row(&["pinion"], With(native::set)),
     row(&["http"], With(set_http)),
@@ -106,12 +108,10 @@ pub(super) static TOP: &[Row] = &[
     row(&["prof_port"], Later(Shape::Integer, if_not_zero)),
     row(&["syslog"], Later(Shape::Bool, if_true)),
     row(&["remote_syslog"], Later(Shape::Text, if_not_empty)),
-    row(&["proxy_protocol"], Later(Shape::Bool, if_true)),
     row(&["jetstream"], With(jetstream::set)),
     row(&["cluster"], Later(blocks::CLUSTER, always)),
     row(&["gateway"], Later(blocks::GATEWAY, always)),
     row(&["leaf", "leafnodes"], Later(blocks::LEAFNODES, always)),
-    row(&["websocket", "ws"], Later(blocks::WEBSOCKET, always)),
     row(&["mqtt"], Later(blocks::MQTT, always)),
     row(
         &["operator", "operators", "roots", "root", "root_operators", "root_operator"],

@@ -12,6 +12,7 @@ use super::JetStream;
 use super::authorization::Authorization;
 use super::settings::Settings;
 use super::tls::Tls;
+use super::websocket::WebSocket;
 
 /// Every option, with defaults filled in.
 ///
@@ -92,6 +93,10 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// May clients do without TLS?
     pub allow_non_tls: bool,
+    /// The port for WebSocket.
+    pub websocket: Option<WebSocket>,
+    /// Does every connection to the port for clients begin with a PROXY header?
+    pub proxy_protocol: bool,
     /// Report every so many failures of a first connection to another server.
     pub connect_error_reports: i64,
     /// Report every so many failures of a repeated connection to another server.

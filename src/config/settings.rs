@@ -101,6 +101,8 @@ settings! {
     /// The files that the command line names, which stand in for those of the block.
     tls_files: Tls,
     allow_non_tls: bool,
+    websocket: super::websocket::Block,
+    proxy_protocol: bool,
     connect_error_reports: i64,
     reconnect_error_reports: i64,
     tags: Vec<String>,
@@ -146,9 +148,7 @@ impl Settings {
             return Err("server name cannot contain spaces".to_owned());
         }
         let client_advertise = text(self.client_advertise.clone());
-        if let Some(address) = &client_advertise {
-            check_advertise(address)?;
-        }
+        client_advertise.as_deref().map_or(Ok(()), check_advertise)?;
         if let Some(feature) = joined(&self.missing_features) {
             return Err(format!("not yet supported: {feature}"));
         }
@@ -189,6 +189,8 @@ impl Settings {
             accounts: self.directory()?,
             tls: self.tls(),
             allow_non_tls: self.allow_non_tls.unwrap_or(false),
+            websocket: self.websocket.clone().unwrap_or_default().resolve()?,
+            proxy_protocol: self.proxy_protocol.unwrap_or(false),
             connect_error_reports: nonzero(
                 self.connect_error_reports,
                 default::CONNECT_ERROR_REPORTS,
