@@ -10,6 +10,7 @@ pub mod api;
 mod backup;
 pub mod config;
 pub mod consumer;
+mod describe;
 pub mod error;
 mod ground;
 mod jetstream;
@@ -23,6 +24,7 @@ pub mod stamp;
 pub mod stream;
 
 pub use config::{AccountLimits, Config};
+pub use describe::{Description, Wanted};
 pub use error::Fault;
 pub use ground::Usage;
 pub use jetstream::{Census, JetStream};

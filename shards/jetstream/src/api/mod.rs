@@ -3,7 +3,7 @@
 mod account;
 mod answer;
 mod backup;
-mod info;
+pub(crate) mod info;
 mod messages;
 mod request;
 mod streams;
