@@ -205,7 +205,7 @@ impl JetStream {
                 self.ground.parcel.clear().send(out, account, reply, b"");
                 return;
             }
-            Ok(Some(received)) => self.restored(&restore, received, out),
+            Ok(Some(received)) => self.restored(&restore, &received, out),
             Err(problem) => Err(problem),
         };
         self.answer_restore(place, &restore, received, reply, out);
@@ -215,7 +215,7 @@ impl JetStream {
     fn restored(
         &mut self,
         restore: &Restore,
-        received: Received,
+        received: &Received,
         out: &mut dyn Outlet,
     ) -> Result<crate::StreamId, String> {
         let (log, now) = (restore.log, self.now);

@@ -117,18 +117,18 @@ mod tests {
     #[test]
     fn what_was_packed_comes_back_however_it_is_cut() {
         let text: Vec<u8> = (0..200_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
-        let (mut packer, mut packed) = (Packer::default(), Vec::new());
+        let (mut from, mut packed) = (Packer::default(), Vec::new());
         for part in text.chunks(1000) {
-            packer.push(part, false, &mut packed);
+            from.push(part, false, &mut packed);
         }
-        packer.push(b"", true, &mut packed);
+        from.push(b"", true, &mut packed);
         assert!(packed.len() < text.len());
         for size in [1, 7, 4096, packed.len()] {
-            let (mut unpacker, mut unpacked) = (Unpacker::default(), Vec::new());
+            let (mut to, mut unpacked) = (Unpacker::default(), Vec::new());
             for part in packed.chunks(size) {
-                unpacker.push(part, &mut unpacked).expect("it is sound");
+                to.push(part, &mut unpacked).expect("it is sound");
             }
-            assert!(!unpacker.is_cut());
+            assert!(!to.is_cut());
             assert!(unpacked == text, "cut at every {size}");
         }
         let mut bad = packed.clone();

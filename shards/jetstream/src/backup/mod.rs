@@ -40,12 +40,14 @@ impl Checksum {
 
     pub(crate) fn of(&self, parts: &[&[u8]]) -> [u8; 8] {
         let mut hasher = HighwayHasher::new(self.0);
-        parts.iter().for_each(|part| hasher.append(part));
+        for part in parts {
+            hasher.append(part);
+        }
         hasher.finalize64().to_le_bytes()
     }
 }
 
 /// A checksum as `meta.sum` holds it.
 pub(crate) fn hexadecimal(bytes: [u8; 8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:016x}", u64::from_be_bytes(bytes))
 }
