@@ -89,13 +89,15 @@ fn disk_share(directory: &Path) -> i64 {
 }
 
 impl Parts {
-    /// Opens what is stored.
-    pub(crate) fn open(self) -> (Box<JetStream>, Vec<Tenant>) {
+    /// Opens what is stored, which `recover` reads from the disk.
+    pub(crate) fn open(self, recover: impl FnOnce(&mut Store)) -> (Box<JetStream>, Vec<Tenant>) {
         let sync = match self.options.sync {
             Sync::Always => storage::Sync::Always,
             Sync::Every(interval) => storage::Sync::Every(interval),
         };
-        let store = Store::new(StoreOptions { sync, seed: self.seed });
+        let options = StoreOptions { sync, seed: self.seed, ..StoreOptions::default() };
+        let mut store = Store::open(options);
+        recover(&mut store);
         (Box::new(JetStream::new(self.rules, store)), self.tenants)
     }
 }

@@ -4,20 +4,22 @@
 //! 1. Completions are collected from the ring.
 //! 2. What the lanes hold is handed to the shard *before* what was collected: whoever sent input
 //!    because of something another core did finds it done (docs/decisions/flush-barrier.md).
-//! 3. Input is handed to the shard.
+//! 3. Input is handed to the shard, and so is what the disk has done.
 //! 4. Frames for other cores are moved to the lanes *before* anything is written to a socket.
 //! 5. The turn's effects are carried out.
 //! 6. If nothing is left to do, the core spins for a bounded time and then sleeps in the ring.
 //!
 //! # glommio
-//! The turn runs as the main task of a glommio executor, which pins the thread and will carry disk
-//! I/O. As long as no disk operation is under way the core sleeps in its own ring: one system call,
-//! where parking through glommio makes about five.
+//! The turn runs as the main task of a glommio executor, which pins the thread. Sockets and files
+//! are the business of the core's own ring, in which it also sleeps: one system call, where parking
+//! through glommio makes about five.
 
+mod disk;
 pub(crate) mod gate;
 pub(crate) mod lanes;
 mod links;
 pub(crate) mod ring;
+mod speech;
 
 use std::collections::VecDeque;
 use std::net::{Shutdown, TcpListener};
@@ -28,16 +30,18 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
 use shard::{Config, Effects, Owner, Peer, Question, Shard, Socket, Ticket};
+use storage::Store;
 use tokio::sync::oneshot;
-use wire::Message;
 
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{Notice, Notices};
+use disk::Disk;
 use gate::{Gatehouse, Secrets};
 use lanes::Lanes;
 use links::{Link, Links, Written};
 use ring::{Event, Kind, Ring};
+pub(crate) use speech::Speech;
 
 /// Buffers that the kernel may fill before the broker has looked at them. Together they bound the
 /// input of one turn: 32 times 64 KiB, well under a millisecond of work and within the second-level
@@ -70,34 +74,6 @@ pub(crate) enum Command {
     Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
     /// Publish a message of the server's own.
     Speak(Box<Speech>),
-}
-
-/// A message of the server's own.
-#[derive(Clone, Debug)]
-pub(crate) struct Speech {
-    pub(crate) account: AccountId,
-    pub(crate) subject: Vec<u8>,
-    pub(crate) reply: Vec<u8>,
-    /// The header block with its empty line, or nothing.
-    pub(crate) header: Vec<u8>,
-    pub(crate) payload: Vec<u8>,
-}
-
-impl Speech {
-    fn publish(&self, shard: &mut Shard) {
-        let (header, total) = (self.header.len(), self.header.len() + self.payload.len());
-        let mut tail = match header {
-            0 => format!("{total}\r\n"),
-            _ => format!("{header} {total}\r\n"),
-        }
-        .into_bytes();
-        let sizes_bytes = tail.len();
-        tail.extend_from_slice(&self.header);
-        tail.extend_from_slice(&self.payload);
-        tail.extend_from_slice(b"\r\n");
-        let (subject, reply) = (&self.subject, &self.reply);
-        shard.speak(self.account, &Message { subject, reply, header, tail: &tail, sizes_bytes });
-    }
 }
 
 /// What a core, or the signal thread, tells the boot thread.
@@ -157,6 +133,8 @@ struct Reactor {
     ring: Ring,
     events: Vec<Event>,
     effects: Effects,
+    /// The disk that this core stores on, if it does.
+    disk: Option<Disk>,
     listener: Option<TcpListener>,
     accept_again: Time,
     commands: mpsc::Receiver<Command>,
@@ -301,10 +279,15 @@ impl Reactor {
             ring.accept(listener.as_fd());
         }
         let mut shard = Shard::new(parts.core, parts.cores, parts.seed, parts.config, now);
-        if let Some(parts) = parts.jetstream {
+        let mut disk = None;
+        if let Some(jetstream) = parts.jetstream {
+            let logger = parts.logger.clone();
+            let mut fresh =
+                Disk::open(&jetstream.options.directory, logger).map_err(std::io::Error::other)?;
             shard.begin_turn(Moment { time: now, wall: wall() });
-            let (jetstream, tenants) = parts.open();
+            let (jetstream, tenants) = jetstream.open(|store| fresh.recover(store));
             shard.start_jetstream(jetstream, tenants.into_iter());
+            disk = Some(fresh);
         }
         Ok(Self {
             desk: Desk {
@@ -319,6 +302,7 @@ impl Reactor {
             ring,
             events: Vec::new(),
             effects: Effects::default(),
+            disk,
             listener: parts.listener,
             accept_again: Time::NEVER,
             commands: parts.commands,
@@ -354,8 +338,10 @@ impl Reactor {
             self.desk.lanes.send(&mut self.desk.shard);
             self.desk.shard.end_turn(&mut self.effects);
             self.carry_out();
+            self.ask_disk(now);
+            let is_idle = self.disk.as_ref().is_none_or(Disk::is_idle);
             if let Some(deadline) = self.stopping
-                && (self.desk.links.are_empty() || now >= deadline)
+                && ((self.desk.links.are_empty() && is_idle) || now >= deadline)
             {
                 return Ok(());
             }
@@ -383,6 +369,7 @@ impl Reactor {
         }
         let due = self.desk.shard.next_due().min(self.accept_again);
         let due = self.stopping.map_or(due, |deadline| due.min(deadline));
+        let due = self.store().map_or(due, |store| due.min(store.next_due()));
         let wait = if due == Time::NEVER { Duration::MAX } else { due.since(self.now()) };
         let slept = self.ring.enter(Some(wait));
         self.desk.lanes.own.bell.get_up();
@@ -404,6 +391,23 @@ impl Reactor {
         }
     }
 
+    fn store(&mut self) -> Option<&mut Store> {
+        self.desk.shard.jetstream().map(::jetstream::JetStream::store)
+    }
+
+    /// Hands to the disk what the store asks of it.
+    fn ask_disk(&mut self, now: Time) {
+        if let (Some(disk), Some(jetstream)) = (&mut self.disk, self.desk.shard.jetstream()) {
+            disk.ask(jetstream.store(), now, &mut self.ring);
+        }
+    }
+
+    fn on_disk(&mut self, event: &Event) {
+        if let (Some(disk), Some(jetstream)) = (&mut self.disk, self.desk.shard.jetstream()) {
+            disk.take(jetstream.store(), event, &mut self.ring);
+        }
+    }
+
     fn take_events(&mut self) {
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
@@ -412,6 +416,7 @@ impl Reactor {
                 Kind::Receive => self.on_receive(&event),
                 Kind::Writable => self.on_writable(event.slot),
                 Kind::Bell => self.on_bell(event.more),
+                Kind::File => self.on_disk(&event),
                 Kind::Cancel => {}
             }
         }

@@ -1,24 +1,29 @@
-//! The `io_uring` of one core's sockets.
+//! The `io_uring` of one core: its sockets, and its files.
 //!
 //! Single issuer, deferred task work, multishot accept and receive into provided buffers. Writing
 //! is a direct non-blocking `send` outside the ring, since at the end of a turn it almost always
 //! takes everything at once; what would block waits for a poll on the ring. So the kernel never
-//! holds a buffer of ours, and closing a connection needs no bookkeeping of them
+//! holds a buffer of a connection, and closing one needs no bookkeeping of them
 //! (docs/decisions/network-ring.md).
+//!
+//! What is to be done with files goes through the same ring (docs/decisions/disk-ring.md). Memory
+//! and paths that the kernel works with belong to the ring until it has told the outcome.
 //!
 //! All `unsafe` of the reactor stands in this file.
 #![allow(unsafe_code)]
 
 use std::alloc::{self, Layout};
 use std::collections::VecDeque;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use base::Slot;
-use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
+use base::{Slab, Slot};
+use io_uring::types::{BufRingEntry, Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
+use storage::Blocks;
 
 /// Submissions that fit in the ring; more are submitted as they come up.
 const SUBMISSIONS: u32 = 1024;
@@ -36,6 +41,26 @@ pub(crate) enum Kind {
     Writable,
     Bell,
     Cancel,
+    File,
+}
+
+/// Something to do with a file. Descriptors are the caller's, who keeps them open meanwhile.
+#[derive(Debug)]
+pub(crate) enum FileWork {
+    /// Opens; the result is a descriptor.
+    Open { path: CString, flags: i32 },
+    /// Gives a file room, ahead of time.
+    Allocate { file: RawFd, bytes: u64 },
+    /// Writes; if `durable`, is done once that survives a loss of power.
+    Write { file: RawFd, offset: u64, blocks: Blocks, durable: bool },
+    /// Reads.
+    Read { file: RawFd, offset: u64, blocks: Blocks },
+    /// Syncs a file; the names in a folder only if it is done `whole`.
+    Sync { file: RawFd, whole: bool },
+    /// Gives a file another name.
+    Rename { from: CString, to: CString },
+    /// Deletes a name.
+    Remove { path: CString },
 }
 
 /// A completion.
@@ -61,6 +86,8 @@ impl Event {
 pub(crate) struct Ring {
     uring: IoUring,
     buffers: ProvidedBuffers,
+    /// What the kernel is at work on, with the memory that it uses.
+    file_work: Slab<Option<FileWork>>,
     /// What did not fit in the queue while the kernel took none of it.
     waiting: VecDeque<squeue::Entry>,
 }
@@ -93,7 +120,8 @@ impl Ring {
     pub(crate) fn new(count: u16, bytes: usize) -> io::Result<Self> {
         let ring = builder().build(SUBMISSIONS)?;
         let buffers = ProvidedBuffers::register(&ring, count, bytes)?;
-        Ok(Self { uring: ring, buffers, waiting: VecDeque::new() })
+        let (file_work, waiting) = (Slab::default(), VecDeque::new());
+        Ok(Self { uring: ring, buffers, file_work, waiting })
     }
 
     /// Accepts connections until cancelled. The sockets stay blocking: the ring would otherwise
@@ -139,6 +167,48 @@ impl Ring {
         self.push(entry);
     }
 
+    /// Begins something with a file. The number comes back as the event's slot.
+    pub(crate) fn begin(&mut self, work: FileWork) -> Slot {
+        let slot = Slot(self.file_work.insert(Some(work)));
+        let work = self.file_work.get_mut(slot.0).as_mut().expect("it was just put in");
+        let here = Fd(libc::AT_FDCWD);
+        let entry = match work {
+            FileWork::Open { path, flags } => {
+                opcode::OpenAt::new(here, path.as_ptr()).flags(*flags).mode(0o640).build()
+            }
+            FileWork::Allocate { file, bytes } => opcode::Fallocate::new(Fd(*file), *bytes).build(),
+            FileWork::Write { file, offset, blocks, durable } => {
+                let bytes = blocks.bytes();
+                let flags = if *durable { libc::RWF_DSYNC } else { 0 };
+                opcode::Write::new(Fd(*file), bytes.as_ptr(), bytes.len() as u32)
+                    .offset(*offset)
+                    .rw_flags(flags)
+                    .build()
+            }
+            FileWork::Read { file, offset, blocks } => {
+                let bytes = blocks.bytes_mut();
+                opcode::Read::new(Fd(*file), bytes.as_mut_ptr(), bytes.len() as u32)
+                    .offset(*offset)
+                    .build()
+            }
+            FileWork::Sync { file, whole } => {
+                let flags = if *whole { FsyncFlags::empty() } else { FsyncFlags::DATASYNC };
+                opcode::Fsync::new(Fd(*file)).flags(flags).build()
+            }
+            FileWork::Rename { from, to } => {
+                opcode::RenameAt::new(here, from.as_ptr(), here, to.as_ptr()).build()
+            }
+            FileWork::Remove { path } => opcode::UnlinkAt::new(here, path.as_ptr()).build(),
+        };
+        self.push(entry.user_data(user_data(Kind::File, slot)));
+        slot
+    }
+
+    /// Takes back what is done, with its memory. To be called for each event of this kind, once.
+    pub(crate) fn end(&mut self, slot: Slot) -> FileWork {
+        self.file_work.remove(slot.0).expect("work ends once")
+    }
+
     fn push(&mut self, entry: squeue::Entry) {
         self.waiting.push_back(entry);
         self.fill_queue();
@@ -148,8 +218,10 @@ impl Ring {
     /// have to be collected first; then the rest waits.
     fn fill_queue(&mut self) {
         while let Some(entry) = self.waiting.front() {
-            // SAFETY: the entries above refer to descriptors by number and to no memory of ours
-            // except the provided buffers, which live as long as the ring.
+            // SAFETY: the entries above refer to descriptors by number, and to no memory of ours
+            // except the provided buffers, which live as long as the ring, and blocks and paths
+            // that lie on the heap and stand in `file_work`, untouched, until their completion was
+            // seen; where the ring ends earlier they are never freed.
             if unsafe { self.uring.submission().push(entry) }.is_ok() {
                 self.waiting.pop_front();
                 continue;
@@ -214,6 +286,7 @@ impl Ring {
                 2 => Kind::Receive,
                 3 => Kind::Writable,
                 4 => Kind::Bell,
+                6 => Kind::File,
                 _ => Kind::Cancel,
             };
             events.push(Event {
@@ -235,6 +308,15 @@ impl Ring {
     pub(crate) fn recycle(&mut self, id: u16) {
         self.buffers.provide(id);
         self.buffers.publish();
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // The kernel may still be at work on it.
+        for place in 0..self.file_work.place_count() as u32 {
+            std::mem::forget(self.file_work.get_mut(place).take());
+        }
     }
 }
 

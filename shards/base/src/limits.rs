@@ -91,6 +91,24 @@ pub const MATCH_CACHE_MAX: usize = 16 * 1024;
 /// `max_control_line` admits at most half as many tokens as bytes, 16 times for routes.
 pub const TOKENS_MAX: usize = 32 * 1024;
 
+/// Blocks of 4 KiB in one file of a core's journal: 16 MiB, zeroed in some ten milliseconds, and
+/// read as fast when the store opens.
+pub const JOURNAL_BLOCKS: u32 = 4096;
+
+/// Files that a core's journal begins with, and has at most: 1 GiB. More than a few come into being
+/// only where segments cannot be written as fast as the journal.
+pub const JOURNAL_FILES: (usize, usize) = (2, 64);
+
+/// Files of the journal in use at which the oldest is made free.
+pub const JOURNAL_FILES_HELD: usize = 3;
+
+/// Bytes of messages after which a stretch of a log is written to a segment: in one go, with its
+/// index in a few milliseconds.
+pub const PART_BYTES: u32 = 4 << 20;
+
+/// Bytes of segments that a core keeps in memory after they were looked at.
+pub const FETCH_CACHE_BYTES: u64 = 32 * 1024 * 1024;
+
 /// Messages that one consumer delivers in one turn.
 pub const CONSUMER_TURN_MESSAGES: usize = 1024;
 
@@ -100,6 +118,7 @@ pub const CONSUMER_TURN_BYTES: usize = 256 * 1024;
 
 /// Bytes that the consumers of one stream deliver in one turn.
 pub const CONSUMERS_TURN_BYTES: usize = 1024 * 1024;
+
 /// Longest name of a stream or consumer (spec 6.2).
 pub const NAME_BYTES_MAX: usize = 255;
 

@@ -1,7 +1,7 @@
 //! One stored message, as it is handed in and handed out, and as it stands in memory and on disk.
 
 use base::Wall;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A message, borrowed from whoever holds its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub struct ReadId(pub u64);
 ///
 /// | at | bytes | |
 /// | --- | --- | --- |
-/// | 0 | 8 | XXH3 of the rest of the record |
+/// | 0 | 8 | XXH3 of the rest of the record, seeded with the log's number |
 /// | 8 | 8 | sequence |
 /// | 16 | 8 | wall clock |
 /// | 24 | 4 | bytes of the tail |
@@ -89,9 +89,10 @@ pub(crate) fn record_bytes(entry: &Entry<'_>) -> usize {
     HEAD_BYTES + entry.subject.len() + entry.tail.len()
 }
 
-/// Appends an entry's record. In a log that is never written the checksum is left out.
+/// Appends an entry's record. In a log that is never written, which has no number, the checksum is
+/// left out.
 #[inline]
-pub(crate) fn put_record(out: &mut Vec<u8>, entry: &Entry<'_>, checksummed: bool) {
+pub(crate) fn put_record(out: &mut Vec<u8>, entry: &Entry<'_>, log: u64) {
     debug_assert!(entry.is_sound());
     let start = out.len();
     let mut head = [0_u8; HEAD_BYTES];
@@ -104,8 +105,8 @@ pub(crate) fn put_record(out: &mut Vec<u8>, entry: &Entry<'_>, checksummed: bool
     out.extend_from_slice(&head);
     out.extend_from_slice(entry.subject);
     out.extend_from_slice(entry.tail);
-    if checksummed {
-        let sum = xxh3_64(&out[start + 8..]);
+    if log > 0 {
+        let sum = xxh3_64_with_seed(&out[start + 8..], log);
         out[start..start + 8].copy_from_slice(&sum.to_le_bytes());
     }
 }
@@ -129,11 +130,11 @@ pub(crate) fn read_record(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
     entry.is_sound().then_some((entry, end))
 }
 
-#[cfg(test)]
-/// As [`read_record`], for bytes that were on a disk: nothing if the checksum disagrees.
-pub(crate) fn read_checked_record(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
+/// As [`read_record`], for bytes that were on a disk: nothing if they are not what was written
+/// there for this log.
+pub(crate) fn read_checked_record(bytes: &[u8], log: u64) -> Option<(Entry<'_>, usize)> {
     let (entry, end) = read_record(bytes)?;
-    (xxh3_64(&bytes[8..end]) == u64_at(bytes, 0)).then_some((entry, end))
+    (xxh3_64_with_seed(&bytes[8..end], log) == u64_at(bytes, 0)).then_some((entry, end))
 }
 
 /// The little-endian number at `at`. The caller vouches for the bounds.
@@ -161,19 +162,20 @@ mod tests {
             sizes_bytes: 7,
         };
         let mut bytes = Vec::new();
-        put_record(&mut bytes, &entry, true);
+        put_record(&mut bytes, &entry, 3);
         assert_eq!(bytes.len(), record_bytes(&entry));
-        assert_eq!(read_checked_record(&bytes), Some((entry, bytes.len())));
+        assert_eq!(read_checked_record(&bytes, 3), Some((entry, bytes.len())));
+        assert_eq!(read_checked_record(&bytes, 4), None);
         assert_eq!(entry.header_block(), b"NATS/1.0\r\n\r\n");
         assert_eq!(entry.payload(), b"hi");
         assert_eq!(entry.size(), 14);
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(read_checked_record(&flipped), None, "bit {bit}");
+            assert_eq!(read_checked_record(&flipped, 3), None, "bit {bit}");
         }
         for cut in 0..bytes.len() {
-            assert_eq!(read_checked_record(&bytes[..cut]), None);
+            assert_eq!(read_checked_record(&bytes[..cut], 3), None);
         }
     }
 }

@@ -165,6 +165,17 @@ impl Keys {
         Some(KeyId(id))
     }
 
+    /// Notes messages of `key` that were found on disk: none of another call is behind them.
+    pub(crate) fn absorb(&mut self, key: &[u8], found: KeyState) -> Option<KeyId> {
+        let id = self.add(key, found.last)?;
+        let entry = &mut self.entries[id.0 as usize];
+        if entry.count == 1 {
+            entry.first = found.first;
+        }
+        entry.count = u32::try_from(u64::from(entry.count) + found.count - 1).ok()?;
+        Some(id)
+    }
+
     #[cold]
     fn bear(&mut self, key: &[u8], hash: u64, sequence: u64) -> Option<KeyId> {
         if self.text.len() + key.len() > u32::MAX as usize {

@@ -7,16 +7,30 @@
 //!
 //! A log knows keys as opaque bytes; whoever looks for several makes a [`KeySet`] of them.
 
+mod buffer;
+mod bytes;
 mod damage;
 mod disk;
 mod entry;
+mod fetch;
+mod files;
+mod journal;
 mod keys;
 mod log;
+mod open;
 mod position;
+mod requests;
+mod seal;
+mod segment_file;
+mod snapshot;
 mod store;
+mod upkeep;
 
+pub use buffer::{BLOCK_BYTES, Blocks};
 pub use damage::{Damage, What};
-pub use disk::{DiskCompletion, DiskRequest};
+pub use disk::{
+    Action, DiskCompletion, DiskFailure, DiskRequest, FOLDERS, File, Listing, RequestId,
+};
 pub use entry::{Entry, Fetched, ReadId};
 pub use keys::{KeyId, KeySet, KeyState, Keys};
 pub use log::{Log, counted_bytes};

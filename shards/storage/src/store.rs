@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 
 use ahash::RandomState;
+use base::limits::{FETCH_CACHE_BYTES, JOURNAL_BLOCKS, JOURNAL_FILES, PART_BYTES};
 use base::{Duration, Slab, Time};
 
 use crate::damage::Damage;
 use crate::disk::{DiskCompletion, DiskRequest};
 use crate::entry::{Entry, Fetched, ReadId, read_record};
+use crate::files::Files;
+use crate::journal::operation::Operation;
 use crate::keys::{KeyId, KeyState};
 use crate::log::Log;
+use crate::open::Opening;
 use crate::position::{Durable, Ordered, Position};
 
 /// A log's number for as long as the store runs. Reused once the log is destroyed.
@@ -43,12 +47,33 @@ pub enum Sync {
 }
 
 /// How a store is kept.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// When writes are synced.
     pub sync: Sync,
-    /// Random bytes for the hash tables of keys.
+    /// Random bytes for the hash tables of keys, and to tell one store from another.
     pub seed: u64,
+    /// Blocks of a file of the journal.
+    pub journal_blocks: u32,
+    /// Files that the journal has from the start, and at most.
+    pub journal_files: (usize, usize),
+    /// Bytes of messages after which a stretch of a log is written to a segment.
+    pub part_bytes: u32,
+    /// Bytes of segments that are kept in memory after they were looked at.
+    pub cache_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            sync: Sync::Always,
+            seed: 0,
+            journal_blocks: JOURNAL_BLOCKS,
+            journal_files: JOURNAL_FILES,
+            part_bytes: PART_BYTES,
+            cache_bytes: FETCH_CACHE_BYTES,
+        }
+    }
 }
 
 /// Why something was not stored.
@@ -72,26 +97,34 @@ pub enum Failure {
 /// Every log of one core.
 #[derive(Debug)]
 pub struct Store {
-    options: StoreOptions,
-    logs: Slab<Option<Box<Log>>>,
-    names: HashMap<Box<[u8]>, LogId, RandomState>,
-    ordered: Ordered,
-    durable: Durable,
-    fenced: bool,
+    pub(crate) options: StoreOptions,
+    pub(crate) logs: Slab<Option<Box<Log>>>,
+    pub(crate) names: HashMap<Box<[u8]>, LogId, RandomState>,
+    /// The files; none for a store that lives in memory alone, and until it is open.
+    pub(crate) files: Option<Box<Files>>,
+    pub(crate) opening: Option<Box<Opening>>,
+    /// Without files, operations so far: nothing is waited for.
+    ordered: u64,
 }
 
 impl Store {
-    /// A store without anything in it.
+    /// A store that lives in memory alone.
     pub fn new(options: StoreOptions) -> Self {
         let names = HashMap::with_hasher(hasher(options.seed));
-        Self {
-            options,
-            logs: Slab::default(),
-            names,
-            ordered: Ordered::default(),
-            durable: Durable::default(),
-            fenced: false,
-        }
+        Self { options, logs: Slab::default(), names, files: None, opening: None, ordered: 0 }
+    }
+
+    /// A store of what is on disk. Until [`Self::is_open`] says so it is good for nothing but
+    /// [`Self::take_requests`] and [`Self::completed`].
+    pub fn open(options: StoreOptions) -> Self {
+        let mut store = Self::new(options);
+        store.opening = Some(Box::default());
+        store
+    }
+
+    /// Was everything on disk found?
+    pub fn is_open(&self) -> bool {
+        self.opening.is_none()
     }
 
     /// Creates a log. Its name is unique in the store: account and stream, say.
@@ -107,20 +140,39 @@ impl Store {
         if self.names.contains_key(name) {
             return Err(Failure::Exists);
         }
-        if kind == Kind::File && self.fenced {
-            return Err(Failure::Fenced);
+        if kind == Kind::File {
+            self.admits()?;
         }
-        let log = Log::new(name, kind, options, hasher(self.options.seed));
+        let mut log = Log::new(name, kind, options, hasher(self.options.seed));
+        log.part_bytes = self.options.part_bytes;
         let id = LogId(self.logs.insert(Some(Box::new(log))));
         self.names.insert(name.into(), id);
+        if kind == Kind::File
+            && let Some(files) = &mut self.files
+        {
+            let log = self.logs.get_mut(id.0).as_deref_mut().expect("it was just created");
+            log.uid = files.next_log;
+            files.next_log += 1;
+            files.snapshot(log);
+        }
         Ok(id)
+    }
+
+    /// Is there anything against storing more in files?
+    fn admits(&self) -> Result<(), Failure> {
+        match &self.files {
+            Some(files) if files.fenced => Err(Failure::Fenced),
+            Some(files) if files.full => Err(Failure::Full),
+            _ => Ok(()),
+        }
     }
 
     /// Removes a log with everything in it. The position is that of the removal.
     pub fn destroy(&mut self, id: LogId) -> Position {
-        let log = self.logs.remove(id.0).expect("a log is destroyed once");
+        let mut log = self.logs.remove(id.0).expect("a log is destroyed once");
         self.names.remove(log.name());
-        self.advance(log.kind(), 32)
+        log.reset_to(0, 0);
+        self.enter(&mut log, &Operation::Destroy)
     }
 
     /// The log of a name.
@@ -142,22 +194,40 @@ impl Store {
         self.logs.get_mut(id.0).as_deref_mut().expect("the log exists")
     }
 
-    fn advance(&mut self, kind: Kind, bytes: usize) -> Position {
-        match kind {
-            Kind::Memory => Position::START,
-            Kind::File => {
-                self.ordered.0.0 += bytes as u64;
-                self.ordered.0
+    /// Puts what was done to a log into the journal.
+    fn enter(&mut self, log: &mut Log, operation: &Operation<'_>) -> Position {
+        match (&mut self.files, log.kind()) {
+            (_, Kind::Memory) => Position::START,
+            (Some(files), Kind::File) => {
+                let end = files.enter(log, operation);
+                files.settle(log);
+                Position(end)
+            }
+            (None, Kind::File) => {
+                log.left.clear();
+                self.ordered += 1;
+                Position(self.ordered)
             }
         }
     }
 
+    /// Does something to a log and puts that into the journal.
+    fn change(
+        &mut self,
+        id: LogId,
+        operation: &Operation<'_>,
+        change: impl FnOnce(&mut Log),
+    ) -> Position {
+        let mut log = std::mem::take(self.logs.get_mut(id.0)).expect("the log exists");
+        change(&mut log);
+        let position = self.enter(&mut log, operation);
+        *self.logs.get_mut(id.0) = Some(log);
+        position
+    }
+
     /// Changes how a log is kept from now on.
     pub fn set_options(&mut self, id: LogId, options: LogOptions) -> Position {
-        let log = self.log_mut(id);
-        log.set_options(options);
-        let kind = log.kind();
-        self.advance(kind, 32)
+        self.change(id, &Operation::Options(options), |log| log.set_options(options))
     }
 
     /// Stores a message. It survives a loss of power once [`Self::durable`] covers the position.
@@ -165,62 +235,60 @@ impl Store {
     /// # Errors
     /// Nothing was stored: see [`Failure`].
     pub fn append(&mut self, id: LogId, entry: &Entry<'_>) -> Result<Position, Failure> {
-        let fenced = self.fenced;
-        let log = self.log_mut(id);
+        let log = self.logs.get_mut(id.0).as_deref_mut().expect("the log exists");
         log.admits(entry)?;
-        let kind = log.kind();
-        if fenced && kind == Kind::File {
+        if log.kind() == Kind::Memory {
+            log.append(entry)?;
+            return Ok(Position::START);
+        }
+        let Some(files) = &mut self.files else {
+            log.append(entry)?;
+            self.ordered += 1;
+            return Ok(Position(self.ordered));
+        };
+        if files.fenced {
             return Err(Failure::Fenced);
         }
+        if files.full {
+            return Err(Failure::Full);
+        }
+        let parts = log.parts_begun();
         log.append(entry)?;
-        Ok(self.advance(kind, crate::entry::record_bytes(entry)))
+        let end = files.enter_append(log);
+        if log.parts_begun() != parts {
+            files.seal_closed(id, log);
+        }
+        Ok(Position(end))
     }
 
     /// Removes a message; `secure` overwrites its bytes wherever they are. Nothing if there is no
     /// such message.
     pub fn remove(&mut self, id: LogId, sequence: u64, secure: bool) -> Option<Position> {
         let _ = secure;
-        let log = self.log_mut(id);
-        if !log.remove(sequence) {
+        if !self.log(id).contains(sequence) {
             return None;
         }
-        let kind = log.kind();
-        Some(self.advance(kind, 32))
+        let operation = Operation::Remove(sequence);
+        Some(self.change(id, &operation, |log| assert!(log.remove(sequence))))
     }
 
     /// Removes everything in front of a sequence. One beyond the last raises the last, as the
     /// reference's `Compact` does; one more than the last removes all there is.
     pub fn truncate_before(&mut self, id: LogId, sequence: u64) -> Position {
-        let log = self.log_mut(id);
-        log.truncate_before(sequence);
-        let kind = log.kind();
-        self.advance(kind, 32)
+        let operation = Operation::Truncate(sequence);
+        self.change(id, &operation, |log| log.truncate_before(sequence))
     }
 
     /// Forgets all messages and sets both sequences: `first` is one more than `last`, or zero with
     /// a `last` of zero.
     pub fn reset_to(&mut self, id: LogId, first: u64, last: u64) -> Position {
-        let log = self.log_mut(id);
-        log.reset_to(first, last);
-        let kind = log.kind();
-        self.advance(kind, 40)
+        self.change(id, &Operation::Reset { first, last }, |log| log.reset_to(first, last))
     }
 
     /// Keeps a small value beside the messages, in place of an earlier one of the key; an empty
     /// value removes it.
     pub fn put_note(&mut self, id: LogId, key: &[u8], value: &[u8]) -> Position {
-        let log = self.log_mut(id);
-        if value.is_empty() {
-            log.notes.remove(key);
-        } else if let Some(place) = log.notes.get_mut(key)
-            && place.len() == value.len()
-        {
-            place.copy_from_slice(value);
-        } else {
-            log.notes.insert(key.into(), value.into());
-        }
-        let kind = log.kind();
-        self.advance(kind, 32 + key.len() + value.len())
+        self.change(id, &Operation::Note { key, value }, |log| log.put_note(key, value))
     }
 
     /// The value of a note.
@@ -235,11 +303,18 @@ impl Store {
 
     /// A message.
     pub fn fetch(&mut self, id: LogId, sequence: u64) -> Fetched<'_> {
-        let log = self.log(id);
+        let log = self.logs.get(id.0).as_deref().expect("the log exists");
         let Some((part, start, end)) = log.locate(sequence) else { return Fetched::Missing };
-        match log.parts[part].data.read((start, end)).and_then(read_record) {
-            Some((entry, _)) => Fetched::Here(entry),
-            None => Fetched::Damaged,
+        let part = &log.parts[part];
+        match (&mut self.files, part.data.place()) {
+            (Some(files), Some(place)) => {
+                let limit = place.offset + u64::from(part.segment.length);
+                files.fetch(log, (place, start, end, limit), sequence)
+            }
+            _ => match part.data.read((start, end)).and_then(read_record) {
+                Some((entry, _)) => Fetched::Here(entry),
+                None => Fetched::Damaged,
+            },
         }
     }
 
@@ -250,23 +325,24 @@ impl Store {
 
     /// How far the journal's order goes.
     pub fn ordered(&self) -> Ordered {
-        self.ordered
+        let ordered = self.files.as_ref().map_or(self.ordered, |files| files.journal.ordered());
+        Ordered(Position(ordered))
     }
 
     /// How much of it survives a loss of power.
     pub fn durable(&self) -> Durable {
-        // Nothing is written yet, so nothing is waited for.
-        Durable(self.ordered.0)
+        let durable = self.files.as_ref().map_or(self.ordered, |files| files.journal.durable());
+        Durable(Position(durable))
     }
 
     /// Was there a write that failed?
     pub fn is_fenced(&self) -> bool {
-        self.fenced
+        self.files.as_ref().is_some_and(|files| files.fenced)
     }
 
     /// Is so much waiting to be written that publishers should be paused?
     pub fn is_pressed(&self) -> bool {
-        false
+        self.files.as_ref().is_some_and(|files| files.journal.is_pressed())
     }
 
     /// Bytes that logs of a kind count for.
@@ -276,37 +352,58 @@ impl Store {
 
     /// Time passes: once a turn, before [`Self::take_requests`].
     pub fn tick(&mut self, now: Time) {
-        let _ = now;
+        if let Some(files) = &mut self.files {
+            files.now = now;
+            if !files.fenced {
+                files.journal.tick(now);
+            }
+        }
     }
 
     /// When [`Self::tick`] has something to do although nothing happened.
     pub fn next_due(&self) -> Time {
-        Time::NEVER
+        match &self.files {
+            Some(files) if !files.fenced => files.journal.next_due().min(files.queue.due()),
+            _ => Time::NEVER,
+        }
     }
 
     /// Appends what the disk is to do: once at the end of each turn.
     pub fn take_requests(&mut self, out: &mut Vec<DiskRequest>) {
-        let _ = out;
-        self.durable = Durable(self.ordered.0);
+        if let Some(opening) = &mut self.opening {
+            opening.take_requests(out);
+            return;
+        }
+        if self.files.is_some() {
+            self.keep_up(out);
+        }
     }
 
     /// Takes the outcome of a request.
     pub fn completed(&mut self, completion: DiskCompletion) {
-        match completion {}
+        if self.opening.is_some() {
+            self.proceed(completion);
+        } else {
+            self.take_outcome(completion);
+        }
     }
 
     /// Appends the reads that came to an end, well or not: what waited for them asks again.
     pub fn take_finished_reads(&mut self, out: &mut Vec<ReadId>) {
-        let _ = out;
+        if let Some(files) = &mut self.files {
+            files.cache.take_finished(out);
+        }
     }
 
     /// Appends the damage that was found since the last call.
     pub fn take_damage(&mut self, out: &mut Vec<Damage>) {
-        let _ = out;
+        if let Some(files) = &mut self.files {
+            out.append(&mut files.damage);
+        }
     }
 }
 
-fn hasher(seed: u64) -> RandomState {
+pub(crate) fn hasher(seed: u64) -> RandomState {
     let [a, b, c, d] = [1_u64, 2, 3, 4].map(|n| seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ n);
     RandomState::with_seeds(a, b, c, d)
 }

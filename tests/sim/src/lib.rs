@@ -11,6 +11,7 @@
 pub mod checker;
 pub mod client;
 pub mod run;
+pub mod storage;
 pub mod world;
 
 pub use run::{Outcome, run};

@@ -1,4 +1,5 @@
-//! `cargo run --release -p sim -- [--seed N | --from N] [--seeds N] [--minutes N]`
+//! `cargo run --release -p sim -- [--world core|storage] [--seed N | --from N] [--seeds N]
+//! [--minutes N]`
 //!
 //! Runs one seed, or many until the number or the time is used up. The seed of a failure is printed
 //! first and repeats it.
@@ -9,42 +10,114 @@ use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let value = |name: &str| {
+    let text = |name: &str| {
         let at = arguments.iter().position(|word| word == name)?;
-        arguments.get(at + 1)?.parse::<u64>().ok()
+        arguments.get(at + 1).map(String::as_str)
+    };
+    let value = |name: &str| text(name)?.parse::<u64>().ok();
+    let world = match text("--world") {
+        Some("storage") => World::Storage,
+        None | Some("core") => World::Core,
+        Some(other) => {
+            eprintln!("there is no world {other}: core or storage");
+            return ExitCode::FAILURE;
+        }
     };
     name_seed_on_panic();
     if let Some(seed) = value("--seed") {
-        RUNNING.set(Some(seed));
-        return verdict(seed, sim::run(seed));
+        RUNNING.set(Some((world, seed)));
+        return match world.run(seed) {
+            Ok(outcome) => {
+                println!("seed {seed}: {outcome}");
+                ExitCode::SUCCESS
+            }
+            Err(problem) => world.complain(seed, &problem),
+        };
     }
     let first = value("--from").unwrap_or_else(seed_from_clock);
     let seeds = value("--seeds").unwrap_or(10_000);
     let limit = Duration::from_secs(60 * value("--minutes").unwrap_or(600));
     println!("first seed: {first}");
     let started = Instant::now();
-    let mut total = sim::Outcome::default();
+    let mut total = Total::default();
     let mut done = 0;
     while done < seeds && started.elapsed() < limit {
         let seed = first.wrapping_add(done);
-        RUNNING.set(Some(seed));
-        match sim::run(seed) {
-            Ok(outcome) => {
-                total.published += outcome.published;
-                total.received += outcome.received;
-                total.cut_off += outcome.cut_off;
-            }
-            failure => return verdict(seed, failure),
+        RUNNING.set(Some((world, seed)));
+        if let Err(problem) = world.run_into(seed, &mut total) {
+            return world.complain(seed, &problem);
         }
         done += 1;
     }
-    println!("{done} seeds in {:.1} s: {total:?}", started.elapsed().as_secs_f64());
+    println!("{done} seeds in {:.1} s: {}", started.elapsed().as_secs_f64(), total.show(world));
     ExitCode::SUCCESS
+}
+
+/// What is simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum World {
+    /// Shards, lanes and clients.
+    Core,
+    /// The store of one core.
+    Storage,
+}
+
+/// What all runs amounted to.
+#[derive(Default)]
+struct Total {
+    core: sim::Outcome,
+    storage: sim::storage::Outcome,
+}
+
+impl Total {
+    fn show(&self, world: World) -> String {
+        match world {
+            World::Core => format!("{:?}", self.core),
+            World::Storage => format!("{:?}", self.storage),
+        }
+    }
+}
+
+impl World {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Storage => "storage",
+        }
+    }
+
+    fn run(self, seed: u64) -> Result<String, String> {
+        let mut total = Total::default();
+        self.run_into(seed, &mut total)?;
+        Ok(total.show(self))
+    }
+
+    fn run_into(self, seed: u64, total: &mut Total) -> Result<(), String> {
+        match self {
+            Self::Core => {
+                let outcome = sim::run(seed)?;
+                total.core.published += outcome.published;
+                total.core.received += outcome.received;
+                total.core.cut_off += outcome.cut_off;
+            }
+            Self::Storage => total.storage.add(&sim::storage::run(seed)?),
+        }
+        Ok(())
+    }
+
+    fn complain(self, seed: u64, problem: &str) -> ExitCode {
+        eprintln!("seed {seed} failed: {problem}\nrepeat: {}", self.command(seed));
+        ExitCode::FAILURE
+    }
+
+    fn command(self, seed: u64) -> String {
+        format!("cargo run -p sim -- --world {} --seed {seed}", self.name())
+    }
 }
 
 thread_local! {
     /// The seed that runs, so that a panic can be repeated as well.
-    static RUNNING: Cell<Option<u64>> = const { Cell::new(None) };
+    static RUNNING: Cell<Option<(World, u64)>> = const { Cell::new(None) };
 }
 
 /// Says which seed it was when a run panics. A hook, since a release build does not unwind.
@@ -52,23 +125,10 @@ fn name_seed_on_panic() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
-        if let Some(seed) = RUNNING.get() {
-            eprintln!("the seed was {seed}: cargo run -p sim -- --seed {seed}");
+        if let Some((world, seed)) = RUNNING.get() {
+            eprintln!("the seed was {seed}: {}", world.command(seed));
         }
     }));
-}
-
-fn verdict(seed: u64, result: Result<sim::Outcome, String>) -> ExitCode {
-    match result {
-        Ok(outcome) => {
-            println!("seed {seed}: {outcome:?}");
-            ExitCode::SUCCESS
-        }
-        Err(problem) => {
-            eprintln!("seed {seed} failed: {problem}\nrepeat: cargo run -p sim -- --seed {seed}");
-            ExitCode::FAILURE
-        }
-    }
 }
 
 fn seed_from_clock() -> u64 {

@@ -6,6 +6,8 @@ use crate::entry::read_record;
 /// A stretch of a log with its records.
 #[derive(Debug)]
 pub(crate) struct Part {
+    /// Its number among those the log has had since the store was opened.
+    pub(crate) number: u64,
     pub(crate) segment: Segment,
     pub(crate) data: Data,
 }
@@ -15,13 +17,30 @@ pub(crate) struct Part {
 pub(crate) enum Data {
     /// In memory alone, or in the journal: more may follow.
     Open(Vec<u8>),
-    /// In memory alone: no more follow.
+    /// In memory alone, or in the journal: no more follow.
     Closed(Vec<u8>),
+    /// In memory and the journal, and on their way to a segment.
+    Sealing(Vec<u8>),
+    /// In a segment.
+    Sealed(Whereabouts),
+}
+
+/// Where in the segments a part stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Whereabouts {
+    /// The segment's number.
+    pub(crate) segment: u64,
+    /// Which of its parts.
+    pub(crate) index: u32,
+    /// Where its records begin.
+    pub(crate) offset: u64,
+    /// Messages that were there when it was written.
+    pub(crate) living: u64,
 }
 
 impl Part {
-    pub(crate) fn new(base: u64) -> Self {
-        Self { segment: Segment::new(base), data: Data::Open(Vec::new()) }
+    pub(crate) fn new(number: u64, base: u64) -> Self {
+        Self { number, segment: Segment::new(base), data: Data::Open(Vec::new()) }
     }
 
     /// Leaves out what is gone.
@@ -47,6 +66,14 @@ impl Part {
         self.segment = segment;
         *self.data.records_mut() = records;
     }
+
+    /// Bytes of records that are in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match &self.data {
+            Data::Open(records) | Data::Closed(records) | Data::Sealing(records) => records.len(),
+            Data::Sealed(_) => 0,
+        }
+    }
 }
 
 impl Data {
@@ -60,6 +87,13 @@ impl Data {
         matches!(self, Self::Open(_) | Self::Closed(_))
     }
 
+    pub(crate) fn place(&self) -> Option<Whereabouts> {
+        match self {
+            Self::Sealed(place) => Some(*place),
+            _ => None,
+        }
+    }
+
     pub(crate) fn close(&mut self) {
         if let Self::Open(records) = self {
             records.shrink_to_fit();
@@ -67,22 +101,39 @@ impl Data {
         }
     }
 
-    pub(crate) fn tail_mut(&mut self) -> &mut Vec<u8> {
-        self.records_mut()
+    pub(crate) fn begin_seal(&mut self) {
+        match self {
+            Self::Open(records) | Self::Closed(records) => {
+                *self = Self::Sealing(std::mem::take(records));
+            }
+            other => panic!("sealed twice: {other:?}"),
+        }
+    }
+
+    /// The seal did not come about.
+    pub(crate) fn abandon_seal(&mut self) {
+        if let Self::Sealing(records) = self {
+            *self = Self::Closed(std::mem::take(records));
+        }
     }
 
     pub(crate) fn records_mut(&mut self) -> &mut Vec<u8> {
         match self {
-            Self::Open(records) | Self::Closed(records) => records,
+            Self::Open(records) | Self::Closed(records) | Self::Sealing(records) => records,
+            Self::Sealed(place) => panic!("the records are on disk: {place:?}"),
+        }
+    }
+
+    /// The records, if they are in memory.
+    pub(crate) fn records(&self) -> Option<&[u8]> {
+        match self {
+            Self::Open(records) | Self::Closed(records) | Self::Sealing(records) => Some(records),
+            Self::Sealed(_) => None,
         }
     }
 
     /// A record, if it is in memory.
     pub(crate) fn read(&self, (start, end): (u32, u32)) -> Option<&[u8]> {
-        match self {
-            Self::Open(records) | Self::Closed(records) => {
-                records.get(start as usize..end as usize)
-            }
-        }
+        self.records()?.get(start as usize..end as usize)
     }
 }

@@ -1,6 +1,7 @@
 //! The index of one log: what there is, without the messages themselves.
 
 mod data;
+pub(crate) mod footer;
 mod scan;
 pub(crate) mod segment;
 
@@ -8,11 +9,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ahash::RandomState;
 use base::Wall;
+use base::limits::PART_BYTES;
 
 use crate::entry::{Entry, HEAD_BYTES, SIZES_BYTES_MAX, put_record, read_record, record_bytes};
 use crate::keys::{KeyId, Keys};
 use crate::store::{Failure, Kind, LogOptions};
-pub(crate) use data::Part;
+pub(crate) use data::{Data, Part, Whereabouts};
 use segment::Place;
 
 /// One log: a stream's messages in order of sequence, with gaps.
@@ -29,6 +31,17 @@ pub struct Log {
     last_wall: Wall,
     keys: Keys,
     pub(crate) parts: VecDeque<Part>,
+    next_part: u64,
+    /// Bytes of records after which a log in files begins another part.
+    pub(crate) part_bytes: u32,
+    /// Segments that a part of this log stood in, once for each part that is gone.
+    pub(crate) left: Vec<u64>,
+    /// Its number in the journal: never that of another log. None in memory.
+    pub(crate) uid: u64,
+    /// The number of its last operation in the journal.
+    pub(crate) operations: u64,
+    /// The block of the journal that its last snapshot begins in.
+    pub(crate) snapshot: u64,
     pub(crate) notes: BTreeMap<Box<[u8]>, Box<[u8]>>,
 }
 
@@ -64,6 +77,12 @@ impl Log {
             last_wall: Wall(0),
             keys: Keys::new(hasher),
             parts: VecDeque::new(),
+            next_part: 0,
+            part_bytes: PART_BYTES,
+            left: Vec::new(),
+            uid: 0,
+            operations: 0,
+            snapshot: 0,
             notes: BTreeMap::new(),
         }
     }
@@ -196,7 +215,7 @@ impl Log {
         };
         let part = &mut self.parts[open];
         part.segment.push(entry.sequence, entry.wall, key, bytes, size);
-        put_record(part.data.tail_mut(), entry, self.kind == Kind::File);
+        put_record(part.data.records_mut(), entry, self.uid);
         if self.messages == 0 {
             self.first = entry.sequence;
             self.first_wall = entry.wall;
@@ -209,11 +228,12 @@ impl Log {
     }
 
     fn takes_more(&self, part: &Part, sequence: u64, bytes: usize) -> bool {
-        let is_full = match self.kind {
-            Kind::Memory => part.segment.length >= MEMORY_PART_BYTES,
-            Kind::File => !part.data.is_open(),
+        let most = match self.kind {
+            Kind::Memory => MEMORY_PART_BYTES,
+            Kind::File => self.part_bytes,
         };
-        !is_full && part.segment.has_room(sequence, bytes)
+        let is_full = part.segment.length >= most;
+        part.data.is_open() && !is_full && part.segment.has_room(sequence, bytes)
     }
 
     #[cold]
@@ -222,8 +242,52 @@ impl Log {
             last.segment.shrink();
             last.data.close();
         }
-        self.parts.push_back(Part::new(sequence));
+        self.parts.push_back(Part::new(self.next_part, sequence));
+        self.next_part += 1;
         self.parts.len() - 1
+    }
+
+    /// How many parts were begun so far: one more means that the one in front was closed.
+    pub(crate) fn parts_begun(&self) -> u64 {
+        self.next_part
+    }
+
+    /// Raises the sequences of a log that was found to what they are known to have been.
+    pub(crate) fn settle_sequences(&mut self, first: u64, last: u64, last_wall: Wall) {
+        if last >= self.last {
+            self.last = last;
+            self.last_wall = last_wall;
+        }
+        if self.messages == 0 && self.last == 0 {
+            self.first = first;
+        }
+        self.settle_first();
+    }
+
+    /// An empty log begins behind its last.
+    pub(crate) fn settle_first(&mut self) {
+        if self.messages == 0 && self.last > 0 {
+            self.first = self.last + 1;
+        }
+    }
+
+    pub(crate) fn put_note(&mut self, key: &[u8], value: &[u8]) {
+        if value.is_empty() {
+            self.notes.remove(key);
+        } else if let Some(place) = self.notes.get_mut(key)
+            && place.len() == value.len()
+        {
+            place.copy_from_slice(value);
+        } else {
+            self.notes.insert(key.into(), value.into());
+        }
+    }
+
+    /// The record of the last message, right after it was appended.
+    pub(crate) fn last_record(&self) -> &[u8] {
+        let part = self.parts.back().expect("a message was just appended");
+        let extent = part.segment.extent(part.segment.len() - 1);
+        part.data.read(extent).expect("it is in memory")
     }
 
     /// Takes a message away. False if there is none.
@@ -265,14 +329,21 @@ impl Log {
         unreachable!("a log with messages has a live place");
     }
 
+    /// Lets go of a part without messages.
+    fn let_go(&mut self, number: usize) {
+        let part = self.parts.remove(number).expect("the part exists");
+        assert_eq!(part.segment.living(), 0);
+        self.left.extend(part.data.place().map(|place| place.segment));
+    }
+
     /// Lets go of a part without messages, and rebuilds one in memory that is mostly gaps.
     fn tidy_part(&mut self, number: usize) {
         let Some(part) = self.parts.get_mut(number) else { return };
-        if !part.data.is_free() {
+        if part.segment.living() == 0 {
+            self.let_go(number);
             return;
         }
-        if part.segment.living() == 0 {
-            self.parts.remove(number);
+        if !part.data.is_free() {
             return;
         }
         let wasted = u64::from(part.segment.length) - part.segment.live_bytes;
@@ -293,10 +364,10 @@ impl Log {
                 self.kill(0, dead);
                 place = self.parts[0].segment.next_live(dead + 1);
             }
-            if self.parts[0].segment.end > sequence || !self.parts[0].data.is_free() {
+            if self.parts[0].segment.end > sequence {
                 break;
             }
-            self.parts.pop_front();
+            self.let_go(0);
         }
         if sequence > self.last {
             self.last = sequence - 1;
@@ -312,7 +383,8 @@ impl Log {
 
     /// Forgets every message and goes on after `last`.
     pub(crate) fn reset_to(&mut self, first: u64, last: u64) {
-        self.parts.clear();
+        let parts = self.parts.drain(..);
+        self.left.extend(parts.filter_map(|part| part.data.place()).map(|place| place.segment));
         self.keys.clear();
         self.messages = 0;
         self.bytes = 0;

@@ -10,6 +10,9 @@ use crate::keys::{KeyId, KeySet, Members, is_set};
 /// A position within a segment.
 pub(crate) type Place = usize;
 
+/// Offsets, extras, keys, times and bits of life of a stretch.
+pub(crate) type Arrays = (Vec<u32>, Vec<u8>, Vec<u32>, Times, Vec<u64>);
+
 #[derive(Debug)]
 pub(crate) struct Segment {
     /// The sequence of the first place.
@@ -92,6 +95,78 @@ impl Segment {
             live_bytes: 0,
             length: 0,
         }
+    }
+
+    /// A stretch that was read. Nothing if its arrays do not fit each other.
+    pub(crate) fn of(
+        base: u64,
+        end: u64,
+        sequences: Option<Vec<u32>>,
+        (offsets, extras, keys, times, live): Arrays,
+        length: u32,
+    ) -> Option<Self> {
+        let count = offsets.len();
+        let offsets_rise = offsets.windows(2).all(|pair| pair[0] <= pair[1])
+            && offsets.last().is_none_or(|last| *last <= length);
+        let last = match &sequences {
+            None => count as u64,
+            Some(all) if all.windows(2).all(|pair| pair[0] < pair[1]) => {
+                all.last().map_or(0, |last| u64::from(*last) + 1)
+            }
+            Some(_) => return None,
+        };
+        if !offsets_rise || live.len() != count.div_ceil(64) || base.checked_add(last)? > end {
+            return None;
+        }
+        let living: u32 = live.iter().map(|word| word.count_ones()).sum();
+        let mut segment = Self {
+            base,
+            end,
+            sequences,
+            offsets,
+            extras,
+            keys,
+            times,
+            live,
+            living,
+            live_bytes: 0,
+            length,
+        };
+        let mut place = segment.next_live(0);
+        while let Some(at) = place {
+            let (start, end) = segment.extent(at);
+            if at >= count || end - start < u32::from(segment.extras[at]) {
+                return None;
+            }
+            segment.live_bytes += u64::from(end - start);
+            place = segment.next_live(at + 1);
+        }
+        Some(segment)
+    }
+
+    /// Sequences relative to the base, if there are gaps.
+    pub(crate) fn sequences(&self) -> Option<&[u32]> {
+        self.sequences.as_deref()
+    }
+
+    /// A bit for each place.
+    pub(crate) fn live_words(&self) -> &[u64] {
+        &self.live
+    }
+
+    /// Marks as gone what is not in `live`. False if that is not for as many places.
+    pub(crate) fn keep_live(&mut self, live: &[u64]) -> bool {
+        if live.len() != self.live.len() {
+            return false;
+        }
+        let mut place = self.next_live(0);
+        while let Some(at) = place {
+            if !is_set(live, at as u32) {
+                self.kill(at);
+            }
+            place = self.next_live(at + 1);
+        }
+        true
     }
 
     /// Places, dead ones included.

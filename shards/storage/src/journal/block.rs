@@ -1,0 +1,161 @@
+//! One block of the journal: what stands in front of its payload, and how a block that is not what
+//! it should be is told (docs/STORAGE.md).
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::buffer::BLOCK_BYTES;
+use crate::entry::{u32_at, u64_at};
+
+/// `pjb` and the version of the format.
+const MAGIC: u32 = u32::from_le_bytes(*b"pjb\x01");
+/// Bytes in front of the payload.
+pub(crate) const HEAD_BYTES: usize = 96;
+/// Bytes of payload.
+pub(crate) const PAYLOAD_BYTES: usize = BLOCK_BYTES - HEAD_BYTES;
+/// No record begins in the block.
+const NOWHERE: u16 = u16::MAX;
+
+/// A block's head. The two lengths stand in the block as it is filled; all else is put in when it
+/// is about to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// The store that it belongs to.
+    pub(crate) store: u64,
+    /// The file it was written to, and which of its blocks it is: found elsewhere it was
+    /// misdirected.
+    pub(crate) slot: u32,
+    pub(crate) index: u32,
+    /// Its number since the store began: one found with another is from an earlier use of the file.
+    pub(crate) number: u64,
+    /// How often the store had been opened.
+    pub(crate) epoch: u64,
+    /// The first block of the epoch: whatever an earlier one wrote from there on is void.
+    pub(crate) epoch_base: u64,
+    /// The oldest block that is still needed.
+    pub(crate) oldest: u64,
+    /// Blocks with lower numbers were durable when this one was made.
+    pub(crate) durable: u64,
+    /// What the next log and the next segment are numbered with.
+    pub(crate) next_log: u64,
+    pub(crate) next_segment: u64,
+    /// Bytes of payload in use.
+    pub(crate) used: u16,
+    /// Where in the payload the first record begins.
+    pub(crate) first: Option<u16>,
+}
+
+/// Begins a block without payload.
+pub(crate) fn begin(block: &mut [u8]) {
+    block[20..22].copy_from_slice(&0_u16.to_le_bytes());
+    block[22..24].copy_from_slice(&NOWHERE.to_le_bytes());
+}
+
+/// Appends as much of `bytes` as there is room for, and says how much that was.
+#[inline]
+pub(crate) fn fill(block: &mut [u8], bytes: &[u8], begins_record: bool) -> usize {
+    let used = usize::from(u16::from_le_bytes([block[20], block[21]]));
+    let count = bytes.len().min(PAYLOAD_BYTES - used);
+    if begins_record && count > 0 && u16::from_le_bytes([block[22], block[23]]) == NOWHERE {
+        block[22..24].copy_from_slice(&(used as u16).to_le_bytes());
+    }
+    block[HEAD_BYTES + used..HEAD_BYTES + used + count].copy_from_slice(&bytes[..count]);
+    block[20..22].copy_from_slice(&((used + count) as u16).to_le_bytes());
+    count
+}
+
+/// Finishes a block that [`fill`] has filled.
+pub(crate) fn finish(block: &mut [u8], head: &Head) {
+    let used = usize::from(u16::from_le_bytes([block[20], block[21]]));
+    block[HEAD_BYTES + used..].fill(0);
+    block[8..12].copy_from_slice(&MAGIC.to_le_bytes());
+    block[12..16].copy_from_slice(&head.slot.to_le_bytes());
+    block[16..20].copy_from_slice(&head.index.to_le_bytes());
+    let words = [
+        head.number,
+        head.epoch,
+        head.epoch_base,
+        head.oldest,
+        head.durable,
+        head.next_log,
+        head.next_segment,
+        head.store,
+    ];
+    for (place, word) in (24..).step_by(8).zip(words) {
+        block[place..place + 8].copy_from_slice(&word.to_le_bytes());
+    }
+    block[88..96].fill(0);
+    let sum = xxh3_64(&block[8..]);
+    block[..8].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// A block's head and payload, if the block is whole.
+pub(crate) fn read(block: &[u8]) -> Option<(Head, &[u8])> {
+    assert_eq!(block.len(), BLOCK_BYTES);
+    if u32_at(block, 8) != MAGIC || xxh3_64(&block[8..]) != u64_at(block, 0) {
+        return None;
+    }
+    let used = u16::from_le_bytes([block[20], block[21]]);
+    let first = u16::from_le_bytes([block[22], block[23]]);
+    let head = Head {
+        slot: u32_at(block, 12),
+        index: u32_at(block, 16),
+        number: u64_at(block, 24),
+        epoch: u64_at(block, 32),
+        epoch_base: u64_at(block, 40),
+        oldest: u64_at(block, 48),
+        durable: u64_at(block, 56),
+        next_log: u64_at(block, 64),
+        next_segment: u64_at(block, 72),
+        store: u64_at(block, 80),
+        used,
+        first: (first != NOWHERE).then_some(first),
+    };
+    let is_sound = usize::from(used) <= PAYLOAD_BYTES
+        && head.first.is_none_or(|first| first < used)
+        && head.oldest <= head.number
+        && head.epoch_base <= head.number
+        && head.durable <= head.number;
+    is_sound.then(|| (head, &block[HEAD_BYTES..HEAD_BYTES + usize::from(used)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_reads_back_and_notices_each_flipped_bit() {
+        let head = Head {
+            store: 5,
+            slot: 3,
+            index: 9,
+            number: 1009,
+            epoch: 4,
+            epoch_base: 1000,
+            oldest: 17,
+            durable: 1008,
+            next_log: 6,
+            next_segment: 8,
+            used: 8,
+            first: Some(3),
+        };
+        let mut block = vec![0xff; BLOCK_BYTES];
+        begin(&mut block);
+        assert_eq!(fill(&mut block, b"end", false), 3);
+        assert_eq!(fill(&mut block, b"begin", true), 5);
+        finish(&mut block, &head);
+        assert_eq!(read(&block), Some((head, &b"endbegin"[..])));
+        for bit in (0..BLOCK_BYTES * 8).step_by(7) {
+            let mut flipped = block.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(read(&flipped), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_full_block_takes_no_more() {
+        let mut block = vec![0; BLOCK_BYTES];
+        begin(&mut block);
+        assert_eq!(fill(&mut block, &[1; BLOCK_BYTES], true), PAYLOAD_BYTES);
+        assert_eq!(fill(&mut block, b"x", true), 0);
+    }
+}
