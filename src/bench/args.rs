@@ -118,7 +118,7 @@ pub(crate) enum Mode {
         connections: usize,
         /// Publishes under way on each connection; 1 waits for each acknowledgement
         #[arg(long, default_value = "256")]
-        window: usize,
+        pending: usize,
         /// Streams that are published to in turn
         #[arg(long, default_value = "1", value_parser = count)]
         streams: u64,

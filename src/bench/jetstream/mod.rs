@@ -26,8 +26,8 @@ const BUCKET: &str = "BENCH";
 pub(crate) fn run(mode: &Mode, setting: &Setting<'_>) -> Result<Report, Failure> {
     let mut api = Api::open(setting.address, &setting.login)?;
     let result = match *mode {
-        Mode::JsPublish { connections, window, streams, storage } => {
-            publish(&mut api, (connections, window), (streams, storage), setting)
+        Mode::JsPublish { connections, pending, streams, storage } => {
+            publish(&mut api, (connections, pending), (streams, storage), setting)
         }
         Mode::JsFetch { count, batch, ack, storage } => {
             reading::fetch(&mut api, count, (batch, ack), storage, setting)
@@ -61,7 +61,7 @@ fn make_stream(api: &mut Api, number: u64, storage: Storage) -> Result<String, F
 /// Publishes that wait for their acknowledgement, so many at a time on each connection.
 fn publish(
     api: &mut Api,
-    (connections, window): (usize, usize),
+    (connections, pending): (usize, usize),
     (streams, storage): (u64, Storage),
     setting: &Setting<'_>,
 ) -> Result<Report, Failure> {
@@ -72,9 +72,9 @@ fn publish(
         make_stream(api, number, storage)?;
     }
     let write = publishes(setting.common, (0..streams).map(subject).collect());
-    let asking = Asking::open(connections, window, is_acknowledged, Box::new(write), setting)?;
+    let asking = Asking::open(connections, pending, is_acknowledged, Box::new(write), setting)?;
     let parameters = json!({
-        "connections": connections, "window": window, "streams": streams,
+        "connections": connections, "pending": pending, "streams": streams,
         "storage": storage.word(),
     });
     let mut report = measure(asking, setting)?;

@@ -76,8 +76,7 @@ fn rounds(
     let mut filling = Asking::open(1, FILL_WINDOW, is_acknowledged, Box::new(write), setting)?;
     filling.section(count, Duration::MAX)?;
     drop(filling);
-    let mut conn = setting.open()?;
-    subscribe(&mut conn, &format!("{INBOX}.*"))?;
+    let conn = setting.open()?;
     let mut reader = Reader { conn, buffer: vec![0; READ_MAX], round: 0, stream, manner };
     // The first is not measured.
     reader.round(api, count)?;
@@ -114,6 +113,7 @@ impl Reader {
     fn round(&mut self, api: &mut Api, count: u64) -> Result<(), Failure> {
         self.round += 1;
         let inbox = format!("{INBOX}.{}", self.round);
+        subscribe(&mut self.conn, &inbox)?;
         let name = self.make_consumer(api, &inbox)?;
         let path = format!("{}.{name}", self.stream);
         let (mut got, mut asked, mut moved_at) = (0, 0, Instant::now());
@@ -136,6 +136,9 @@ impl Reader {
                 return Err(Failure::Stalled(format!("{got} of {count} messages read")));
             }
         }
+        // The name of a subscription is free again; a server goes by the subject itself when it
+        // asks whether anyone hears what a consumer pushes.
+        self.conn.queue().extend_from_slice(b"UNSUB 1\r\n");
         while !self.conn.flush()? {}
         self.finish(api, &path, count)
     }
@@ -166,7 +169,6 @@ impl Reader {
         let mut answers = Vec::new();
         let mut wrong = None;
         let manner = self.manner;
-        let pulls = matches!(manner, Manner::Fetch { .. });
         self.conn.receive(&mut self.buffer, |event| {
             let Event::Message(message) = event else { return };
             match sequence_of(&message) {
@@ -188,7 +190,7 @@ impl Reader {
                     }
                 }
                 // A status for a request of an earlier round comes late.
-                None if pulls && message.subject != inbox.as_bytes() => {}
+                None if message.subject != inbox.as_bytes() => {}
                 None => wrong = Some(String::from_utf8_lossy(message.head).into_owned()),
             }
         })?;
