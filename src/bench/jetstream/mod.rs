@@ -82,7 +82,6 @@ fn publish(
     report.unit = "acknowledged publishes";
     report.parameters = parameters;
     report.published = report.work;
-    report.payload_bytes = report.work * setting.common.size;
     Ok(report)
 }
 
@@ -140,7 +139,6 @@ fn put(
     report.unit = "puts";
     report.parameters = json!({ "connections": connections, "keys": keys });
     report.published = report.work;
-    report.payload_bytes = report.work * setting.common.size;
     Ok(report)
 }
 
@@ -177,7 +175,6 @@ fn get(
     report.unit = "gets";
     report.parameters = json!({ "connections": connections, "keys": keys });
     report.delivered = report.work;
-    report.payload_bytes = report.work * setting.common.size;
     Ok(report)
 }
 
@@ -196,6 +193,7 @@ fn measure(mut asking: Asking, setting: &Setting<'_>) -> Result<Report, Failure>
     let ledger = Ledger::open(setting.server)?;
     let elapsed = asking.section(limit, length)?;
     report.work = asking.answered();
+    report.payload_bytes = report.work * common.size;
     report.seconds = elapsed.as_secs_f64();
     let after = Calls::of(asking.conns());
     report.count_calls(after.0.since(before.0), after.1.since(before.1));
