@@ -15,11 +15,13 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, XKey};
-use shard::{Auth, Config, way_in};
+use shard::{Config, way_in};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
+use tokio::sync::oneshot;
 
-use crate::config::{Authorization, Options, Port, Profile, reload};
+use crate::auth::{self, Pool};
+use crate::config::{Options, Port, Profile, reload};
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{self, Notice, Notices, Reach, Settled};
@@ -87,6 +89,20 @@ struct Server {
     ports_file: Option<PortsFile>,
     notices: Notices,
     lame_duck: bool,
+    reloading: Reloading,
+}
+
+/// Who asked for a reload, to be told how it ended.
+type Asker = oneshot::Sender<Result<(), String>>;
+
+/// A reload under way, if one is.
+#[derive(Default)]
+struct Reloading {
+    /// Cores that have yet to say that the configuration holds for everyone.
+    cores: usize,
+    askers: Vec<Asker>,
+    /// Who asked meanwhile: then the file is read once more.
+    again: Option<Vec<Asker>>,
 }
 
 struct Core {
@@ -135,6 +151,7 @@ impl Server {
             ports_file: None,
             notices,
             lame_duck: false,
+            reloading: Reloading::default(),
         };
         let seed = random_seed();
         let mut jetstream = match &server.options.jetstream {
@@ -164,10 +181,12 @@ impl Server {
         reports: &mpsc::Sender<Report>,
         jetstream: &mut Option<jetstream::Parts>,
     ) -> Result<(), String> {
+        let pool = Pool::start(count)?;
         let mut listener = Some(listener);
         for (number, lanes) in (0_u8..).zip(mesh(count)?) {
             let (commands, commands_out) = mpsc::channel();
             let waker = lanes.own.clone();
+            let provers = pool.way(commands.clone(), waker.clone());
             let parts = Parts {
                 core: CoreId(number),
                 cores: count,
@@ -179,6 +198,7 @@ impl Server {
                 jetstream: jetstream.take(),
                 secrets: self.secrets.secrets(),
                 lanes,
+                provers,
                 commands: commands_out,
                 reports: reports.clone(),
                 notices: self.notices.clone(),
@@ -241,11 +261,8 @@ impl Server {
                     self.logger.fatal(format_args!("core {} failed: {problem}", core.0));
                     return ExitCode::FAILURE;
                 }
-                Ok(Report::Reload(told)) => {
-                    let outcome = self.reload();
-                    // Whoever asked may be gone.
-                    let _ = told.send(outcome);
-                }
+                Ok(Report::Reconfigured(count)) => self.note_reconfigured(count),
+                Ok(Report::Reload(asker)) => self.reload(vec![asker]),
                 Ok(Report::Ready | Report::Stopped) => {}
                 Err(mpsc::RecvError) => unreachable!("the signal thread holds the other end"),
             }
@@ -266,13 +283,33 @@ impl Server {
                 self.notices.send(Notice::LameDuck);
                 self.tell(|| Command::LameDuck);
             }
-            SIGHUP => drop(self.reload()),
+            SIGHUP => self.reload(Vec::new()),
             _ => {}
         }
         false
     }
 
-    fn reload(&mut self) -> Result<(), String> {
+    /// A reload is over when what it changed holds for every connection.
+    fn note_reconfigured(&mut self, count: u32) {
+        self.reloading.cores -= count as usize;
+        if self.reloading.cores > 0 {
+            return;
+        }
+        self.logger.info(reload::summary(&self.options));
+        for asker in std::mem::take(&mut self.reloading.askers) {
+            // Whoever asked may be gone.
+            let _ = asker.send(Ok(()));
+        }
+        if let Some(askers) = self.reloading.again.take() {
+            self.reload(askers);
+        }
+    }
+
+    fn reload(&mut self, mut askers: Vec<Asker>) {
+        if self.reloading.cores > 0 {
+            self.reloading.again.get_or_insert_default().append(&mut askers);
+            return;
+        }
         let fresh = reload::read(&self.options).and_then(|options| {
             let mut changes = reload::diff(&self.options, &options)?;
             let secrets = Files::read(&options)?;
@@ -281,15 +318,17 @@ impl Server {
         });
         match fresh {
             Ok((options, secrets, changes)) => {
+                self.reloading.askers = askers;
                 self.secure(secrets);
                 self.put_in_force(options, changes);
             }
             Err(problem) => {
                 self.logger.error(format_args!("Failed to reload server configuration: {problem}"));
-                return Err(problem);
+                for asker in askers {
+                    let _ = asker.send(Err(problem.clone()));
+                }
             }
         }
-        Ok(())
     }
 
     fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
@@ -298,6 +337,7 @@ impl Server {
             server_id: self.config.server_id.clone(),
             server_name: self.config.server_name.clone(),
             xkey: self.config.xkey.clone(),
+            nonce_key: self.config.nonce_key,
             port: advertised(&options).1.unwrap_or(self.address.port()),
             ..fresh
         };
@@ -307,8 +347,8 @@ impl Server {
         }
         self.tell(|| Command::Reconfigure(Box::new(config.clone())));
         self.config = config;
+        self.reloading.cores = self.cores.len();
         self.notices.send(Notice::Settled(Box::new(self.settled())));
-        self.logger.info(reload::summary(&self.options));
     }
 
     /// Lets later handshakes be made by these.
@@ -481,13 +521,8 @@ pub fn shard_config(options: &Options) -> Config {
         xkey: XKey::new().public_key(),
         host,
         port,
-        auth: match &options.authorization {
-            Authorization::Open => Auth::Open,
-            Authorization::Token(token) => Auth::Token(token.clone()),
-            Authorization::User { user, password } => {
-                Auth::User { name: user.clone(), password: password.clone() }
-            }
-        },
+        auth: options.authorization.to_auth(&Directory::default()),
+        nonce_key: auth::nonce_key(),
         auth_timeout: options.auth_timeout,
         headers: !options.no_header_support,
         max_control_line: options.max_control_line,

@@ -2,6 +2,7 @@
 //!
 //! A library beside the binary so that fuzz targets and tests reach the same code that `main` runs.
 
+pub mod auth;
 pub mod bench;
 pub mod boot;
 pub mod cli;

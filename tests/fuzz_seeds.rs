@@ -7,6 +7,8 @@ use std::path::Path;
 mod config;
 #[path = "fuzz/bodies/connect.rs"]
 mod connect;
+#[path = "fuzz/bodies/jetstream.rs"]
+mod jetstream_requests;
 #[path = "fuzz/bodies/query.rs"]
 mod query;
 #[path = "fuzz/bodies/shard.rs"]
@@ -51,4 +53,9 @@ fn connect() {
 #[test]
 fn query() {
     run_seeds("query", query::run);
+}
+
+#[test]
+fn jetstream() {
+    run_seeds("jetstream", jetstream_requests::run);
 }

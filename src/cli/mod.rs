@@ -188,7 +188,10 @@ fn exit(code: u8, stdout: String, stderr: String) -> Launch {
 mod tests {
     use std::time::Duration;
 
+    use accounts::Secret;
+
     use super::*;
+
     use crate::config::{Authorization, LogTime, Port};
 
     const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config/files");
@@ -202,12 +205,17 @@ mod tests {
         }
     }
 
+    fn single_user(name: &str, password: &str) -> Authorization {
+        let user = Some((name.to_owned(), Secret::new(password.to_owned())));
+        Authorization { user, ..Authorization::default() }
+    }
+
     #[test]
     fn nothing_given_is_the_default() {
         let options = options("");
         assert_eq!(options.host, "0.0.0.0");
         assert_eq!(options.port, Port::Fixed(4222));
-        assert_eq!(options.authorization, Authorization::Open);
+        assert_eq!(options.authorization, Authorization::default());
         assert_eq!(options.log_time, LogTime::Local);
         assert_eq!(options.max_payload, 1024 * 1024);
         assert_eq!(options.max_pending, 64 * 1024 * 1024);
@@ -227,7 +235,7 @@ mod tests {
         assert!(options.trace);
         assert!(!options.trace_verbose);
         assert_eq!(options.log_time, LogTime::None);
-        let user = Authorization::User { user: "u".to_owned(), password: "p".to_owned() };
+        let user = single_user("u", "p");
         assert_eq!(options.authorization, user);
         assert_eq!(options.cores.map(usize::from), Some(3));
         assert_eq!(options.spin, Some(Duration::from_micros(50)));
@@ -235,9 +243,10 @@ mod tests {
 
     #[test]
     fn a_token_wins_over_a_user_and_a_password_alone_is_nothing() {
-        let token = Authorization::Token("t".to_owned());
+        let token =
+            Authorization { token: Some(Secret::new("t".to_owned())), ..Authorization::default() };
         assert_eq!(options("--user u --auth t").authorization, token);
-        assert_eq!(options("--pass p").authorization, Authorization::Open);
+        assert_eq!(options("--pass p").authorization, Authorization::default());
     }
 
     #[test]
@@ -257,7 +266,7 @@ mod tests {
     fn what_is_switched_off_is_not_missed() {
         let options =
             options("-c FILES/ours/nothing-wanted.conf --tls=false --tlscert x -js=false");
-        let user = Authorization::User { user: "a".to_owned(), password: "b c".to_owned() };
+        let user = single_user("a", "b c");
         assert_eq!(options.authorization, user);
     }
 

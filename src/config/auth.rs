@@ -2,13 +2,35 @@
 
 use std::collections::HashSet;
 
+use accounts::{ConnectionKind, ConnectionKinds, Permissions, Secret};
+
 use super::nkey::{self, Kind};
-use super::schema::{Reader, array, at, boolean, integer, map, text};
+pub(super) use super::permissions::{check_permissions, is_subject, read_permissions};
+use super::schema::{Reader, array, at, boolean, map, text};
 use super::tree::{Map, Node, Value};
 use crate::notation::{parse_duration, quote};
 
 /// Names of users and their keys, which must be unique in a file.
 pub(super) type Users = HashSet<String>;
+
+/// One who may connect, as the file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The name, or the public key.
+    pub name: String,
+    /// Is it a key?
+    pub has_key: bool,
+    /// The password; empty for a key.
+    pub secret: Secret,
+    /// The account that the user belongs to; empty for the global one.
+    pub account: String,
+    /// What the user may do; everything if `None`.
+    pub permissions: Option<Permissions>,
+    /// How the user may come in.
+    pub kinds: ConnectionKinds,
+    /// Only through a trusted proxy?
+    pub proxy_required: bool,
+}
 
 /// What an `authorization` block says.
 #[derive(Default)]
@@ -18,16 +40,21 @@ pub(super) struct Credentials {
     pub(super) token: String,
     pub(super) timeout_s: Option<f64>,
     pub(super) proxy_required: bool,
-    /// Names under `users`, if there is such a list.
-    pub(super) users: Option<Vec<String>>,
+    /// `users`, if there is such a list.
+    pub(super) users: Option<Vec<User>>,
     pub(super) has_callout: bool,
-    pub(super) has_permissions: bool,
+    /// For users without permissions of their own.
+    pub(super) permissions: Option<Permissions>,
 }
 
-/// The block at the top level, which alone has an effect so far.
+/// The block at the top level.
 pub(super) fn set_authorization(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    let block = read_credentials(reader, node)?;
+    let mut block = read_credentials(reader, node)?;
+    if let (Some(users), Some(permissions)) = (&mut block.users, &block.permissions) {
+        give_default(users, permissions);
+    }
     let settings = &mut reader.settings;
+    settings.proxy_required = Some(block.proxy_required);
     settings.username = Some(block.user.clone());
     settings.password = Some(block.password.clone());
     settings.token = Some(block.token.clone());
@@ -37,14 +64,8 @@ pub(super) fn set_authorization(reader: &mut Reader, _: &str, node: &Node) -> Re
     if (has_user || !block.password.is_empty()) && has_token {
         return Err(at(node, "Cannot have a user/pass and token"));
     }
-    for (wanted, feature) in [
-        (block.has_callout, "authorization.auth_callout"),
-        (block.proxy_required, "authorization.proxy_required"),
-        (block.users.as_ref().is_some_and(|users| !users.is_empty()), "authorization.users"),
-    ] {
-        if wanted {
-            settings.missing_features.push(feature.to_owned());
-        }
+    if block.has_callout {
+        settings.missing_features.push("authorization.auth_callout".to_owned());
     }
     if block.users.is_none() && reader.users.is_empty() {
         return Ok(());
@@ -58,19 +79,22 @@ pub(super) fn set_authorization(reader: &mut Reader, _: &str, node: &Node) -> Re
     add_users(reader, block.users.unwrap_or_default(), node)
 }
 
-/// Adds names to the one space that all of them share.
-pub(super) fn add_users(
-    reader: &mut Reader,
-    names: Vec<String>,
-    node: &Node,
-) -> Result<(), String> {
-    for name in names {
-        let is_nkey = nkey::is_public(&name, Kind::User);
-        let kind = if is_nkey { "nkey" } else { "user" };
-        if reader.users.contains(&name) {
-            return Err(at(node, &format!("Duplicate {kind} {} detected", quote(&name))));
+/// Gives permissions to those who have none of their own.
+pub(super) fn give_default(users: &mut [User], permissions: &Permissions) {
+    for user in users.iter_mut().filter(|user| user.permissions.is_none()) {
+        user.permissions = Some(permissions.clone());
+    }
+}
+
+/// Adds users, whose names and keys share one space over all accounts.
+pub(super) fn add_users(reader: &mut Reader, users: Vec<User>, node: &Node) -> Result<(), String> {
+    reader.settings.users.get_or_insert_default();
+    for user in users {
+        let kind = if user.has_key { "nkey" } else { "user" };
+        if !reader.users.insert(user.name.clone()) {
+            return Err(at(node, &format!("Duplicate {kind} {} detected", quote(&user.name))));
         }
-        reader.users.insert(name);
+        reader.settings.users.get_or_insert_default().push(user);
     }
     Ok(())
 }
@@ -89,9 +113,9 @@ pub(super) fn read_credentials(reader: &mut Reader, node: &Node) -> Result<Crede
                 Err(problem) => reader.errors.push(problem),
             },
             "default_permission" | "default_permissions" | "permissions" => {
-                block.has_permissions = true;
-                if let Err(problem) = check_permissions(reader, key, node) {
-                    reader.errors.push(problem);
+                match read_permissions(reader, node) {
+                    Ok(permissions) => block.permissions = Some(permissions),
+                    Err(problem) => reader.errors.push(problem),
                 }
             }
             "auth_callout" | "auth_hook" => {
@@ -133,13 +157,13 @@ fn timeout(reader: &mut Reader, owner: &str, key: &str, node: &Node) -> Result<f
     Ok(seconds)
 }
 
-/// A list of users; returns their names or keys.
-pub(super) fn read_users(reader: &mut Reader, node: &Node) -> Result<Vec<String>, String> {
+/// A list of users, of no account as yet.
+pub(super) fn read_users(reader: &mut Reader, node: &Node) -> Result<Vec<User>, String> {
     let Value::Array(entries) = &node.value else {
         let shown = shown(&node.value);
         return Err(at(node, &format!("Expected users field to be an array, got {shown}")));
     };
-    let mut names = Vec::new();
+    let mut users = Vec::new();
     for entry in entries {
         let Value::Map(user) = &entry.value else {
             let shown = shown(&entry.value);
@@ -147,13 +171,14 @@ pub(super) fn read_users(reader: &mut Reader, node: &Node) -> Result<Vec<String>
             reader.errors.push(at(entry, &reason));
             continue;
         };
-        names.push(read_user(reader, entry, user)?);
+        users.push(read_user(reader, entry, user)?);
     }
-    Ok(names)
+    Ok(users)
 }
 
-fn read_user(reader: &mut Reader, entry: &Node, user: &Map) -> Result<String, String> {
+fn read_user(reader: &mut Reader, entry: &Node, user: &Map) -> Result<User, String> {
     let (mut nkey, mut name, mut password) = (String::new(), String::new(), String::new());
+    let (mut permissions, mut kinds, mut proxy_required) = Default::default();
     // Complaints about the entry as a whole point at its last key.
     let mut last = entry;
     for (key, node) in user.iter() {
@@ -163,45 +188,51 @@ fn read_user(reader: &mut Reader, entry: &Node, user: &Map) -> Result<String, St
             "user" | "username" => name = text(node)?,
             "pass" | "password" => password = text(node)?,
             "permission" | "permissions" | "authorization" => {
-                if let Err(problem) = check_permissions(reader, key, node) {
-                    reader.errors.push(problem);
+                match read_permissions(reader, node) {
+                    Ok(read) => permissions = Some(read),
+                    Err(problem) => reader.errors.push(problem),
                 }
             }
             "allowed_connection_types" | "connection_types" | "clients" => {
-                if let Err(problem) = check_connection_types(reader, node) {
-                    reader.errors.push(problem);
+                match read_connection_kinds(reader, node) {
+                    Ok(read) => kinds = read,
+                    Err(problem) => reader.errors.push(problem),
                 }
             }
-            "proxy_required" => drop(boolean(node)?),
+            "proxy_required" => proxy_required = boolean(node)?,
             _ => reader.unknown(key, node),
         }
     }
     if nkey.is_empty() && name.is_empty() {
         return Err(at(last, "User entry requires a user"));
     }
-    if nkey.is_empty() {
-        return Ok(name);
-    }
-    if !nkey::is_public(&nkey, Kind::User) {
+    let has_key = !nkey.is_empty();
+    if has_key && !nkey::is_public(&nkey, Kind::User) {
         return Err(at(last, "Not a valid public nkey for a user"));
     }
-    if !name.is_empty() || !password.is_empty() {
+    if has_key && !(name.is_empty() && password.is_empty()) {
         return Err(at(last, "Nkey users do not take usernames or passwords"));
     }
-    Ok(nkey)
+    Ok(User {
+        name: if has_key { nkey } else { name },
+        has_key,
+        secret: Secret::new(password),
+        account: String::new(),
+        permissions,
+        kinds,
+        proxy_required,
+    })
 }
 
-fn check_connection_types(reader: &mut Reader, node: &Node) -> Result<(), String> {
-    const TYPES: [&str; 7] =
-        ["STANDARD", "WEBSOCKET", "LEAFNODE", "LEAFNODE_WS", "MQTT", "MQTT_WS", "IN_PROCESS"];
-    let unknown: Vec<String> = string_list(reader, "allowed connection types", node)?
+fn read_connection_kinds(reader: &mut Reader, node: &Node) -> Result<ConnectionKinds, String> {
+    let names = string_list(reader, "allowed connection types", node)?;
+    let unknown: Vec<String> = names
         .iter()
-        .map(|name| name.to_uppercase())
-        .filter(|name| !TYPES.contains(&name.as_str()))
-        .map(|name| quote(&name))
+        .filter(|name| ConnectionKind::named(name).is_none())
+        .map(|name| quote(&name.to_uppercase()))
         .collect();
     if unknown.is_empty() {
-        return Ok(());
+        return Ok(names.iter().filter_map(|name| ConnectionKind::named(name)).collect());
     }
     Err(at(node, &format!("invalid connection types [{}]", unknown.join(" "))))
 }
@@ -285,148 +316,6 @@ fn text_array(field: &str, node: &Node) -> Result<Vec<String>, String> {
         Value::Array(nodes) => nodes.iter().map(text).collect(),
         _ => Err(at(node, &format!("Expected {field} field to be an array, got *conf.token"))),
     }
-}
-
-/// `permissions` of a user, of an account, or of a cluster's routes.
-pub(super) fn check_permissions(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    let Value::Map(block) = &node.value else {
-        let shown = shown(&node.value);
-        return Err(at(node, &format!("Expected permissions to be a map/struct, got {shown}")));
-    };
-    for (key, node) in block.iter() {
-        let checked = match key.to_lowercase().as_str() {
-            "pub" | "publish" | "import" => check_subject_permission(reader, node, false),
-            "sub" | "subscribe" | "export" => check_subject_permission(reader, node, true),
-            "publish_allow_responses" | "allow_responses" => check_responses(reader, node),
-            _ if node.referenced => Ok(()),
-            _ => Err(at(node, &format!("Unknown field {} parsing permissions", quote(key)))),
-        };
-        if let Err(problem) = checked {
-            reader.errors.push(problem);
-        }
-    }
-    Ok(())
-}
-
-fn check_subject_permission(
-    reader: &mut Reader,
-    node: &Node,
-    allow_queue: bool,
-) -> Result<(), String> {
-    let Value::Map(block) = &node.value else {
-        // In this form the reference forgets where it was.
-        return check_subjects(node, allow_queue, false);
-    };
-    for (key, node) in block.iter() {
-        let checked = match key.to_lowercase().as_str() {
-            "allow" | "deny" => check_subjects(node, allow_queue, true),
-            _ if node.referenced => Ok(()),
-            _ => Err(at(
-                node,
-                &format!(
-                    "Unknown field name {} parsing subject permissions, only 'allow' or 'deny' \
-                     are permitted",
-                    quote(key)
-                ),
-            )),
-        };
-        if let Err(problem) = checked {
-            reader.errors.push(problem);
-        }
-    }
-    Ok(())
-}
-
-/// A subject or a list of them, where `allow_queue` also takes `subject queue`.
-pub(super) fn check_subjects(
-    node: &Node,
-    allow_queue: bool,
-    with_position: bool,
-) -> Result<(), String> {
-    let problem = |reason: String| {
-        if with_position { at(node, &reason) } else { reason }
-    };
-    let subjects = match &node.value {
-        Value::String(_) => vec![text(node)?],
-        Value::Array(nodes) => nodes
-            .iter()
-            .map(|element| {
-                text(element).map_err(|_| {
-                    at(element, "Subject in permissions array cannot be cast to string")
-                })
-            })
-            .collect::<Result<_, _>>()?,
-        other => {
-            return Err(problem(format!(
-                "Expected subject permissions to be a subject, or array of subjects, got {}",
-                other.type_name()
-            )));
-        }
-    };
-    for subject in &subjects {
-        check_subject(subject, allow_queue).map_err(problem)?;
-    }
-    Ok(())
-}
-
-fn check_subject(subject: &str, allow_queue: bool) -> Result<(), String> {
-    let invalid = |subject: &str| format!("subject {} is not a valid subject", quote(subject));
-    if is_subject(subject) {
-        return Ok(());
-    }
-    let parts: Vec<&str> = subject.split_whitespace().collect();
-    match parts.as_slice() {
-        [subject, queue] if allow_queue => {
-            if !is_subject(subject) {
-                return Err(invalid(subject));
-            }
-            if !is_subject(queue) {
-                return Err(format!("queue {} is not a valid queue", quote(queue)));
-            }
-            Ok(())
-        }
-        _ => Err(invalid(subject)),
-    }
-}
-
-/// Whether a text is a subject, wildcards allowed.
-pub(super) fn is_subject(subject: &str) -> bool {
-    let blank = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0c');
-    let mut tokens = subject.split('.').peekable();
-    while let Some(token) = tokens.next() {
-        if token.is_empty() || token.contains(blank) || (token == ">" && tokens.peek().is_some()) {
-            return false;
-        }
-    }
-    true
-}
-
-fn check_responses(reader: &mut Reader, node: &Node) -> Result<(), String> {
-    let block = match &node.value {
-        Value::Bool(_) => return Ok(()),
-        Value::Map(block) => block,
-        _ => {
-            let reason = "error parsing response permissions, expected a boolean or a map";
-            return Err(at(node, reason));
-        }
-    };
-    for (key, node) in block.iter() {
-        match key.to_lowercase().as_str() {
-            "max" | "max_msgs" | "max_messages" | "max_responses" => drop(integer(node)?),
-            "expires" | "expiration" | "ttl" => {
-                let expires = text(node)
-                    .map_err(|_| at(node, "error parsing expires, not a duration string"))?;
-                parse_duration(&expires)
-                    .map_err(|problem| at(node, &format!("error parsing expires: {problem}")))?;
-            }
-            _ if node.referenced => {}
-            _ => {
-                let reason = format!("Unknown field {} parsing permissions", quote(key));
-                reader.errors.push(at(node, &reason));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// `authorization` of `websocket` and `mqtt`.

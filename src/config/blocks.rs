@@ -201,7 +201,7 @@ fn check_server_authorization(
     } else if block.has_callout {
         "does not support callouts"
     } else {
-        return Ok(block.has_permissions);
+        return Ok(block.permissions.is_some());
     };
     Err(at(node, &format!("{owner} authorization {problem}")))
 }
@@ -338,7 +338,7 @@ fn check_leafnode_seed(_: &mut Reader, _: &str, node: &Node) -> Result<(), Strin
 }
 
 fn check_subjects(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    auth::check_subjects(node, false, true)
+    super::permissions::read_subjects(node, false, true).map(drop)
 }
 
 fn check_migrate(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
@@ -393,7 +393,7 @@ fn check_ack_pending(_: &mut Reader, _: &str, node: &Node) -> Result<(), String>
 }
 
 /// `proxies`.
-pub(super) fn check_proxies(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+pub(super) fn set_proxies(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     static ROWS: &[Row] = &[known(&["trusted"], With(check_trusted_proxies))];
     let Value::Map(block) = &node.value else {
         let found = node.value.type_name();
@@ -420,11 +420,12 @@ fn check_trusted_proxies(reader: &mut Reader, _: &str, node: &Node) -> Result<()
     Ok(())
 }
 
-static PROXY_KEY_ROWS: &[Row] = &[known(&["key", "public_key"], With(check_proxy_key))];
+static PROXY_KEY_ROWS: &[Row] = &[known(&["key", "public_key"], With(set_proxy_key))];
 
-fn check_proxy_key(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+fn set_proxy_key(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     let key = text(node)?;
     if nkey::is_any_public(&key) {
+        reader.settings.proxies.get_or_insert_default().push(key);
         return Ok(());
     }
     Err(at(node, &format!("invalid proxy key {}", quote(&key))))

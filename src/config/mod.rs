@@ -12,6 +12,7 @@ use crate::notation::error_text;
 
 mod accounts;
 mod auth;
+mod authorization;
 mod blocks;
 mod digest;
 mod jetstream;
@@ -21,6 +22,7 @@ mod native;
 mod nkey;
 mod options;
 mod parser;
+mod permissions;
 pub mod reload;
 mod schema;
 mod settings;
@@ -29,8 +31,10 @@ mod tls;
 mod tree;
 mod url;
 
+pub use auth::User;
+pub use authorization::Authorization;
 pub(crate) use native::parse_profile;
-pub use options::{Authorization, LogTime, Options, Port, Profile};
+pub use options::{LogTime, Options, Port, Profile};
 pub use parser::{MAX_COPIED_NODES, MAX_INCLUDES, MAX_NESTING, Surroundings};
 pub use settings::Settings;
 pub use store::{Cipher, JetStream, Keys, Sync};

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::JetStream;
+use super::authorization::Authorization;
 use super::settings::Settings;
 use super::tls::Tls;
 
@@ -129,22 +130,6 @@ pub enum Port {
     Fixed(u16),
     /// Any that is free.
     Random,
-}
-
-/// Who may connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Authorization {
-    /// Anyone.
-    Open,
-    /// Whoever knows the token.
-    Token(String),
-    /// One user.
-    User {
-        /// The name.
-        user: String,
-        /// The password, which may be empty.
-        password: String,
-    },
 }
 
 /// What the machine is for.

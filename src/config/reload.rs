@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use shard::way_in::First;
 
-use super::options::{Authorization, LogTime, Options, Port};
-use super::{Problem, load, read_file};
+use super::options::{LogTime, Options, Port};
+use super::{Authorization, Problem, User, load, read_file};
 use crate::notation::duration_text;
 
 /// One option that changed, with what the log says once it is applied.
@@ -57,6 +57,7 @@ pub fn read(current: &Options) -> Result<Options, String> {
 /// The error is what the log says behind `Failed to reload server configuration: `.
 pub fn diff(old: &Options, new: &Options) -> Result<Vec<Change>, String> {
     refuse(old, new)?;
+    refuse_no_auth_user(old, new)?;
     let mut changes = Changes::default();
     log(old, new, &mut changes);
     clients(old, new, &mut changes);
@@ -128,6 +129,18 @@ fn refuse(old: &Options, new: &Options) -> Result<(), String> {
     }
 }
 
+/// Who the anonymous are stays, but a user that is taken away may be so here as well.
+fn refuse_no_auth_user(old: &Options, new: &Options) -> Result<(), String> {
+    let (old_name, name) = (&old.authorization.no_auth_user, &new.authorization.no_auth_user);
+    let gone = |user: &String| !new.authorization.users.iter().any(|one| one.name == *user);
+    if old_name == name || (name.is_none() && old_name.as_ref().is_some_and(gone)) {
+        return Ok(());
+    }
+    let shown = |name: &Option<String>| name.clone().unwrap_or_default();
+    let (old, new) = (shown(old_name), shown(name));
+    Err(format!("config reload not supported for NoAuthUser: old={old}, new={new}"))
+}
+
 fn port_text(port: Port) -> String {
     match port {
         Port::Fixed(port) => port.to_string(),
@@ -165,15 +178,7 @@ fn clients(old: &Options, new: &Options, changes: &mut Changes) {
             limit => format!("Reloaded: max_connections = {limit}"),
         }
     });
-    let (old_user, old_password, old_token) = credentials(&old.authorization);
-    let (user, password, token) = credentials(&new.authorization);
-    for (name, changed) in [
-        ("username", old_user != user),
-        ("password", old_password != password),
-        ("token", old_token != token),
-    ] {
-        changes.note(changed, Kind::Authorization, || format!("Reloaded: authorization {name}"));
-    }
+    credentials(&old.authorization, &new.authorization, changes);
     changes.note(old.ping_interval != new.ping_interval, Kind::Value, || {
         format!("Reloaded: ping_interval = {}", duration_text(new.ping_interval))
     });
@@ -268,12 +273,26 @@ fn rest(old: &Options, new: &Options, changes: &mut Changes) {
     changes.note(old.metadata != new.metadata, Kind::Info, || "Reloaded: metadata".to_owned());
 }
 
-fn credentials(authorization: &Authorization) -> (&str, &str, &str) {
-    match authorization {
-        Authorization::Open => ("", "", ""),
-        Authorization::Token(token) => ("", "", token),
-        Authorization::User { user, password } => (user, password, ""),
+fn credentials(old: &Authorization, new: &Authorization, changes: &mut Changes) {
+    let name = |one: &Authorization| one.user.as_ref().map(|(name, _)| name.clone());
+    let secret = |one: &Authorization| one.user.as_ref().map(|(_, secret)| secret.clone());
+    let listed = |authorization: &Authorization, has_key: bool| {
+        let users = authorization.users.iter().filter(|user| user.has_key == has_key);
+        users.cloned().collect::<Vec<User>>()
+    };
+    for (what, changed) in [
+        ("username", name(old) != name(new)),
+        ("password", secret(old) != secret(new)),
+        ("token", old.token != new.token),
+        ("users", listed(old, false) != listed(new, false)),
+        ("nkey users", listed(old, true) != listed(new, true)),
+    ] {
+        changes.note(changed, Kind::Authorization, || format!("Reloaded: authorization {what}"));
     }
+    changes.note(old.proxies != new.proxies, Kind::Authorization, || {
+        let keys = |authorization: &Authorization| authorization.proxies.join(" ");
+        format!("Reloaded: proxies trusted keys [{}] -> [{}]", keys(old), keys(new))
+    });
 }
 
 /// What the log says when all changes are applied.

@@ -9,8 +9,9 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
 use super::JetStream;
+use super::authorization::Authorization;
 use super::native;
-use super::options::{Authorization, LogTime, Monitor, Options, Port, Profile};
+use super::options::{LogTime, Monitor, Options, Port, Profile};
 use super::tls::Tls;
 use crate::notation::{duration_text, format_duration, join_host_port, split_host_port};
 
@@ -76,6 +77,12 @@ settings! {
     username: String,
     password: String,
     token: String,
+    users: Vec<super::auth::User>,
+    no_auth_user: String,
+    /// Must the single user, or whoever shows the token, come through a trusted proxy?
+    proxy_required: bool,
+    /// Public keys of trusted proxies.
+    proxies: Vec<String>,
     auth_timeout_s: f64,
     jetstream: bool,
     store_dir: String,
@@ -246,24 +253,8 @@ impl Settings {
         }
     }
 
-    /// A token wins over a user, and a password alone protects nothing: both as in the reference.
     fn authorization(&self) -> Result<Authorization, String> {
-        let secret = |value: &Option<String>| value.clone().filter(|secret| !secret.is_empty());
-        let hashed = |value: &str| value.starts_with("$2");
-        if let Some(token) = secret(&self.token) {
-            if hashed(&token) {
-                return Err("not yet supported: bcrypt token".to_owned());
-            }
-            return Ok(Authorization::Token(token));
-        }
-        let Some(user) = secret(&self.username) else {
-            return Ok(Authorization::Open);
-        };
-        let password = self.password.clone().unwrap_or_default();
-        if hashed(&password) {
-            return Err("not yet supported: bcrypt password".to_owned());
-        }
-        Ok(Authorization::User { user, password })
+        Authorization::resolve(self)
     }
 
     fn auth_timeout(&self) -> Result<Duration, String> {

@@ -18,6 +18,7 @@ mod disk;
 pub(crate) mod gate;
 pub(crate) mod lanes;
 mod links;
+mod orders;
 pub(crate) mod ring;
 mod speech;
 
@@ -27,12 +28,12 @@ use std::os::fd::AsFd as _;
 use std::sync::mpsc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use base::{AccountId, CoreId, Duration, Moment, ServiceId, Slot, Time, Wall};
+use base::{CoreId, Duration, Moment, Slot, Time, Wall};
 use nix::sys::socket::{SockaddrStorage, getpeername};
-use shard::{Config, Effects, Owner, Peer, Question, Shard, Socket, Ticket};
+use shard::{Config, Effects, Owner, Peer, Shard, Socket};
 use storage::Store;
-use tokio::sync::oneshot;
 
+use crate::auth::Provers;
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{Notice, Notices};
@@ -40,6 +41,7 @@ use disk::Disk;
 use gate::{Gatehouse, Secrets};
 use lanes::Lanes;
 use links::{Link, Links, Written};
+pub(crate) use orders::{Command, Report};
 use ring::{Event, Kind, Ring};
 pub(crate) use speech::Speech;
 
@@ -55,44 +57,6 @@ const LANE_RETRY: Duration = Duration::from_micros(20);
 /// How long a stop waits for peers to take what was written to them.
 const STOP_WAIT: Duration = Duration::from_millis(500);
 
-/// What the boot thread tells a core.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Close everything and end.
-    Stop,
-    /// Go into lame duck mode.
-    LameDuck,
-    /// Put another configuration in force.
-    Reconfigure(Box<Config>),
-    /// Let later handshakes be made by these.
-    Secure(Secrets),
-    /// Log at other levels.
-    SetLevels(log::Levels),
-    /// Answer a question.
-    Ask(Ticket, Question),
-    /// Tell of the requests that come on these subjects.
-    Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
-    /// Publish a message of the server's own.
-    Speak(Box<Speech>),
-}
-
-/// What a core, or the signal thread, tells the boot thread.
-#[derive(Debug)]
-pub(crate) enum Report {
-    /// The core runs.
-    Ready,
-    /// The core could not start.
-    Failed(CoreId, String),
-    /// The last connection of a lame duck is gone.
-    Drained,
-    /// The core has ended.
-    Stopped,
-    /// A signal came.
-    Signal(i32),
-    /// The configuration is to be read again.
-    Reload(oneshot::Sender<Result<(), String>>),
-}
-
 /// What a core is started with.
 pub(crate) struct Parts {
     pub(crate) core: CoreId,
@@ -104,6 +68,7 @@ pub(crate) struct Parts {
     pub(crate) jetstream: Option<jetstream::Parts>,
     pub(crate) secrets: Secrets,
     pub(crate) lanes: Lanes,
+    pub(crate) provers: Provers,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) notices: Notices,
@@ -138,6 +103,7 @@ struct Reactor {
     listener: Option<TcpListener>,
     accept_again: Time,
     commands: mpsc::Receiver<Command>,
+    provers: Provers,
     reports: mpsc::Sender<Report>,
     notices: Notices,
     logger: Logger,
@@ -306,6 +272,7 @@ impl Reactor {
             listener: parts.listener,
             accept_again: Time::NEVER,
             commands: parts.commands,
+            provers: parts.provers,
             reports: parts.reports,
             notices: parts.notices,
             logger: parts.logger,
@@ -515,6 +482,7 @@ impl Reactor {
                 }
                 Command::LameDuck => self.desk.shard.enter_lame_duck(),
                 Command::Reconfigure(config) => self.desk.shard.reconfigure(*config),
+                Command::Proven(answered) => answered.hand_in(&mut self.desk.shard),
                 Command::Secure(secrets) => self.desk.gatehouse.secrets = secrets,
                 Command::SetLevels(levels) => self.logger.set_levels(levels),
                 Command::Listen { account, pattern, queue, service } => {
@@ -590,6 +558,10 @@ impl Reactor {
             }
         }
         self.give_notice(&mut effects);
+        self.provers.prove(effects.proofs.drain(..));
+        if effects.reconfigured > 0 {
+            drop(self.reports.send(Report::Reconfigured(effects.reconfigured)));
+        }
         if effects.stop_accepting {
             self.stop_accepting();
         }

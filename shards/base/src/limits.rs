@@ -70,6 +70,10 @@ pub const OUTBOX_LOW_BYTES: usize = 64 * 1024;
 /// Bytes of one lane (one direction between two cores). A power of two.
 pub const LANE_BYTES: usize = 512 * 1024;
 
+/// Requests of one connection that may be answered under `allow_responses` at a time; beyond, the
+/// oldest gives way. At some 150 bytes each this is under 10 MiB.
+pub const REPLIES_MAX: usize = 64 * 1024;
+
 /// Times that a message for a queue group may be handed on when the chosen core has lost its last
 /// member meanwhile.
 pub const QUEUE_HOPS_MAX: u8 = 4;
@@ -158,6 +162,10 @@ pub const DIRECT_SUBJECTS_MAX: usize = 1024;
 /// Requests to the API that wait for the disk, per core. Beyond it they are refused.
 pub const API_WAITING_MAX: usize = 10_000;
 
+/// Highest sequence of a stream: a purge or `first_seq` may ask for a start near the end of what 64
+/// bits can count, and arithmetic must not come near that.
+pub const SEQUENCE_MAX: u64 = 1 << 63;
+
 /// Messages that a stream removes in one turn because of their age, so that a large stream which
 /// expires at once does not hold up its core. A removal costs about a tenth of a microsecond.
 pub const EXPIRED_PER_TURN_MAX: usize = 4096;
@@ -184,6 +192,10 @@ pub const UPSTREAM_PAUSE_MOST: Duration = Duration::from_secs(10);
 
 /// Bytes of messages that wait in a stream for a read from disk. More are refused.
 pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of messages on one core that wait for the commit of their batch. Batches beyond it are
+/// given up.
+pub const BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES);
 const _: () = assert!(CONSUMER_TURN_BYTES <= CONSUMERS_TURN_BYTES);

@@ -9,6 +9,7 @@ use storage::{Kind, Store};
 use crate::account::Account;
 use crate::parcel::Parcel;
 use crate::stream::acks::Acks;
+use crate::stream::batch::BatchCount;
 use crate::stream::config::Storage;
 use crate::stream::{Core, View, Wanted};
 use crate::{Config, Outlet, Services, StreamId};
@@ -31,6 +32,8 @@ pub(crate) struct Ground {
     /// Streams with a consumer that waits for a read, or for more to be durable.
     pub(crate) awaiting: Vec<StreamId>,
     pub(crate) totals: Totals,
+    /// Batches that were begun and not yet brought to an end.
+    pub(crate) batches: BatchCount,
     /// When streams are due. Some entries may be out of date: the stream itself knows.
     pub(crate) dues: BinaryHeap<Reverse<(Time, StreamId)>>,
     /// Buffers: for a subject that is transformed, a message that is rewritten, an acknowledgement,
@@ -129,6 +132,7 @@ impl Ground {
             readers: Vec::new(),
             awaiting: Vec::new(),
             totals: Totals::default(),
+            batches: BatchCount::default(),
             dues: BinaryHeap::new(),
             subject: Vec::new(),
             scratch: Vec::new(),

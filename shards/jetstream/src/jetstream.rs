@@ -166,6 +166,11 @@ impl JetStream {
         }
     }
 
+    /// An account's name; empty for one without JetStream.
+    pub fn account_name(&self, id: AccountId) -> &str {
+        self.account(id).map_or("", |account| &account.name)
+    }
+
     pub(crate) fn account(&self, id: AccountId) -> Option<&Account> {
         self.accounts.get(id.index())?.as_deref()
     }
@@ -258,6 +263,7 @@ impl JetStream {
             return if config == *old { Ok(id) } else { Err(table::STREAM_NAME_EXIST) };
         }
         self.check_claim(account, &config, config.max_bytes)?;
+        crate::stream::check_sources::check_filters(&config)?;
         if self.overlaps(account, &config, None) {
             return Err(table::STREAM_SUBJECT_OVERLAP);
         }
@@ -428,7 +434,11 @@ impl JetStream {
         if crate::api::is_served(&subject) {
             self.receive_request(account, client, &subject, message, out);
         } else {
-            out.publish(account, &Message { subject: &subject, ..*message });
+            let mapped = Message { subject: &subject, ..*message };
+            if !out.publish(account, &mapped) && !message.reply.is_empty() {
+                let parcel = self.ground.parcel.status("503").line("Nats-Subject", &subject);
+                parcel.send(out, account, message.reply, b"");
+            }
         }
     }
 

@@ -403,6 +403,14 @@ impl Decoder {
         }
     }
 
+    /// Complains about a value that is no text and belongs to no field.
+    pub(crate) fn text_alone(&mut self, node: &Node<'_>) {
+        if !matches!(node.value, Value::Null | Value::Text(_)) {
+            let kind = node.kind();
+            self.complain(format!("json: cannot unmarshal {kind} into Go value of type string"));
+        }
+    }
+
     pub(crate) fn bool(&mut self, node: &Node<'_>, into: &mut bool) {
         match node.value {
             Value::Null => {}

@@ -3,33 +3,18 @@
 //! Each core holds its own copy; a reload replaces it whole. Nothing in the data path reads shared
 //! state.
 
+use accounts::Auth;
 use base::Duration;
 
 use crate::entrance::{Tls, WebSocket};
 
-/// Who may connect.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Auth {
-    /// Everyone.
-    Open,
-    /// Who knows the token.
-    Token(String),
-    /// Who knows the one user's password.
-    User {
-        /// The user's name.
-        name: String,
-        /// The password, as plain text.
-        password: String,
-    },
-}
+/// 32 bytes that nobody else knows.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct NonceKey(pub [u8; 32]);
 
-impl std::fmt::Debug for Auth {
+impl std::fmt::Debug for NonceKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Open => "Open",
-            Self::Token(_) => "Token([REDACTED])",
-            Self::User { .. } => "User([REDACTED])",
-        })
+        formatter.write_str("NonceKey([REDACTED])")
     }
 }
 
@@ -58,6 +43,8 @@ pub struct Config {
     pub proxy_protocol: bool,
     /// Who may connect.
     pub auth: Auth,
+    /// What nonces are made from: secret, and as long as the server lives the same.
+    pub nonce_key: NonceKey,
     /// Time for CONNECT where authentication is required.
     pub auth_timeout: Duration,
     /// Are headers supported?
@@ -114,7 +101,8 @@ impl Default for Config {
             tls: None,
             websocket: None,
             proxy_protocol: false,
-            auth: Auth::Open,
+            auth: Auth::default(),
+            nonce_key: NonceKey::default(),
             auth_timeout: limits::AUTH_TIMEOUT_DEFAULT,
             headers: true,
             max_control_line: limits::MAX_CONTROL_LINE_DEFAULT,

@@ -1,5 +1,6 @@
 //! The state of one connection.
 
+use accounts::{Grant, Proof, Rights};
 use base::{AccountId, BufferPool, ConnectionId, Time};
 use hashbrown::HashTable;
 use subjects::{Sids, SubId, Subscriptions};
@@ -57,6 +58,33 @@ impl Default for Options {
     }
 }
 
+/// What a connection becomes as soon as something is proven.
+#[derive(Debug)]
+pub struct Pending {
+    /// Who it will be.
+    pub grant: Option<Box<Grant>>,
+    /// What is being proven.
+    pub proof: Proof,
+    /// What it was asked for.
+    pub occasion: Occasion,
+    /// Which of the shard's claims this is.
+    pub number: u64,
+}
+
+/// Why a connection is asked who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// It said so.
+    Connect {
+        /// For the first time?
+        first: bool,
+    },
+    /// It said something else first.
+    Unasked,
+    /// It is in already, and the rules have changed.
+    Reload,
+}
+
 /// Messages and bytes from and to a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
@@ -98,6 +126,18 @@ pub struct Connection {
     pub options: Options,
     /// The account whose subjects it speaks of.
     pub account: AccountId,
+    /// What it may do; everything if `None`.
+    pub rights: Option<Box<Rights>>,
+    /// Do its rights say something about what is delivered to it?
+    pub guarded: bool,
+    /// Who it is, if it is anybody in particular. The permissions have become its rights.
+    pub grant: Option<Box<Grant>>,
+    /// What was proven when it was let in.
+    pub proven: Option<Box<Proof>>,
+    /// What is being proven.
+    pub pending: Option<Box<Pending>>,
+    /// The public key of the trusted proxy that it came through; empty if it came without.
+    pub proxy_key: String,
     /// Counts.
     pub statistics: Statistics,
     /// Bytes on their way to the peer.
@@ -160,6 +200,51 @@ impl Connection {
     /// Who its certificate names, if it showed one.
     pub fn certificate(&self) -> Option<&crate::PeerCertificate> {
         self.entrance.as_ref()?.secured.as_ref()?.certificate.as_ref()
+    }
+
+    /// Takes note of whether its rights say something about what is delivered to it.
+    pub fn note_rights(&mut self) {
+        self.guarded = self.rights.as_ref().is_some_and(|rights| rights.guards());
+    }
+
+    /// May a message be delivered to it, as to a member of a queue group or plainly?
+    #[inline]
+    pub fn admits(&self, subject: &[u8], queue: &[u8]) -> bool {
+        !self.guarded || self.rights.as_ref().is_none_or(|rights| rights.admits(subject, queue))
+    }
+
+    /// Takes note of a request that it got, which it may be allowed to answer.
+    #[cold]
+    pub fn note_request(&mut self, reply: &[u8], now: Time) {
+        if let Some(rights) = &mut self.rights {
+            rights.note_request(reply, now);
+        }
+    }
+
+    /// Counts a message that came from it.
+    #[inline]
+    pub const fn note_input(&mut self, size: usize, now: Time) {
+        self.statistics.in_messages += 1;
+        self.statistics.in_bytes += size as u64;
+        self.liveness.last_input = now;
+    }
+
+    /// Who it is as the log and monitoring name it: the user's name, or the public key.
+    pub fn user(&self) -> &str {
+        match (&self.grant, &self.identity) {
+            (Some(grant), _) => &grant.user,
+            (None, Some(identity)) => &identity.user,
+            (None, None) => "",
+        }
+    }
+
+    /// How it came in, as users are allowed to.
+    pub fn kind(&self) -> accounts::ConnectionKind {
+        if self.is_websocket() {
+            accounts::ConnectionKind::WebSocket
+        } else {
+            accounts::ConnectionKind::Standard
+        }
     }
 
     /// Appends protocol text to what goes to the peer.

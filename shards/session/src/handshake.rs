@@ -1,8 +1,8 @@
-//! CONNECT: its JSON, and who may come in (spec 1.4, 3.1).
+//! CONNECT: its JSON, and what it may ask for (spec 1.4).
 
 use serde_json::{Map, Value};
 
-use crate::{Auth, Config, Cookies, Options};
+use crate::{Cookies, Options};
 
 /// Why CONNECT is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,13 @@ pub struct Identity {
     pub version: String,
     /// The user that asks to come in.
     pub user: String,
-    password: String,
-    token: String,
+    pub(crate) password: String,
+    pub(crate) token: String,
+    /// The public key of the user that asks to come in.
+    pub nkey: String,
+    pub(crate) signature: String,
+    pub(crate) jwt: String,
+    pub(crate) proxy_signature: String,
     account_wish: bool,
 }
 
@@ -46,11 +51,25 @@ impl Identity {
             (&mut self.user, &cookies.user),
             (&mut self.password, &cookies.password),
             (&mut self.token, &cookies.token),
+            (&mut self.jwt, &cookies.jwt),
         ];
         for (field, cookie) in pairs {
             if field.is_empty() {
                 field.clone_from(cookie);
             }
+        }
+    }
+
+    /// Who asks to come in, as the log names them; `None` if nothing was said about it.
+    pub fn claim(&self) -> Option<String> {
+        if !self.nkey.is_empty() {
+            Some(format!("Nkey {:?}", self.nkey))
+        } else if !self.user.is_empty() {
+            Some(format!("User {:?}", self.user))
+        } else if !self.token.is_empty() {
+            Some("Token \"[REDACTED]\"".to_owned())
+        } else {
+            None
         }
     }
 
@@ -108,7 +127,11 @@ fn read_field(
         "auth_token" => identity.token = text()?,
         "account" => identity.account_wish |= !text()?.is_empty(),
         "new_account" => identity.account_wish |= flag()?,
-        "jwt" | "nkey" | "sig" | "remote_account" | "proxy_sig" => drop(text()?),
+        "nkey" => identity.nkey = text()?,
+        "sig" => identity.signature = text()?,
+        "jwt" => identity.jwt = text()?,
+        "proxy_sig" => identity.proxy_signature = text()?,
+        "remote_account" => drop(text()?),
         "import" | "export" if !value.is_object() => return Err(Refusal::Malformed),
         _ => {}
     }
@@ -144,12 +167,12 @@ fn is_info_field(name: &str, value: &Value) -> bool {
     }
 }
 
-/// May this client come in, with what it asks for?
+/// May who was let in have what CONNECT asks for?
 ///
 /// # Errors
 /// Why not.
-pub fn admit(options: &Options, identity: &Identity, config: &Config) -> Result<(), Refusal> {
-    if !is_authorized(identity, &config.auth) || identity.account_wish {
+pub fn check(options: &Options, identity: &Identity) -> Result<(), Refusal> {
+    if identity.account_wish {
         return Err(Refusal::Authorization);
     }
     if !(0..=1).contains(&options.protocol) {
@@ -161,42 +184,21 @@ pub fn admit(options: &Options, identity: &Identity, config: &Config) -> Result<
     Ok(())
 }
 
-fn is_authorized(identity: &Identity, auth: &Auth) -> bool {
-    match auth {
-        Auth::Open => true,
-        Auth::Token(token) => same_secret(token, &identity.token),
-        Auth::User { name, password } => {
-            *name == identity.user && same_secret(password, &identity.password)
-        }
-    }
-}
-
-/// Compares in a time that depends on the offered text alone.
-fn same_secret(secret: &str, offered: &str) -> bool {
-    let (secret, offered) = (secret.as_bytes(), offered.as_bytes());
-    let mut difference = u8::from(secret.len() != offered.len());
-    for (at, byte) in offered.iter().enumerate() {
-        difference |= byte ^ secret.get(at % secret.len().max(1)).copied().unwrap_or(!*byte);
-    }
-    std::hint::black_box(difference) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn attempt(json: &str, auth: Auth) -> Result<Options, Refusal> {
-        let config = Config { auth, ..Config::default() };
+    fn attempt(json: &str) -> Result<Options, Refusal> {
         let (mut options, mut identity) = (Options::default(), Identity::default());
         read(json.as_bytes(), &mut options, &mut identity)?;
-        admit(&options, &identity, &config)?;
+        check(&options, &identity)?;
         Ok(options)
     }
 
     #[test]
     fn defaults_stay_and_names_match_in_any_case() {
-        assert_eq!(attempt("{}", Auth::Open), Ok(Options::default()));
-        let options = attempt(r#"{"VERBOSE":false,"Echo":false,"x":1}"#, Auth::Open);
+        assert_eq!(attempt("{}"), Ok(Options::default()));
+        let options = attempt(r#"{"VERBOSE":false,"Echo":false,"x":1}"#);
         let expected = Options { verbose: false, echo: false, ..Options::default() };
         assert_eq!(options, Ok(expected));
     }
@@ -204,31 +206,14 @@ mod tests {
     #[test]
     fn wrong_json_is_malformed() {
         for json in ["", "{", "[]", r#"{"verbose":1}"#, r#"{"name":5}"#, r#"{"protocol":1.5}"#] {
-            assert_eq!(attempt(json, Auth::Open), Err(Refusal::Malformed), "{json}");
+            assert_eq!(attempt(json), Err(Refusal::Malformed), "{json}");
         }
     }
 
     #[test]
     fn what_cannot_be_had_is_refused() {
-        assert_eq!(attempt(r#"{"protocol":2}"#, Auth::Open), Err(Refusal::Protocol));
-        assert_eq!(attempt(r#"{"no_responders":true}"#, Auth::Open), Err(Refusal::NoResponders));
-        assert_eq!(attempt(r#"{"account":"A"}"#, Auth::Open), Err(Refusal::Authorization));
-    }
-
-    #[test]
-    fn secrets() {
-        let token = || Auth::Token("s3cr3t".into());
-        assert!(attempt(r#"{"auth_token":"s3cr3t"}"#, token()).is_ok());
-        for json in ["{}", r#"{"auth_token":""}"#, r#"{"auth_token":"s3cr3"}"#] {
-            assert_eq!(attempt(json, token()), Err(Refusal::Authorization), "{json}");
-        }
-        assert_eq!(
-            attempt(r#"{"auth_token":"s3cr3ts3cr3t"}"#, token()),
-            Err(Refusal::Authorization)
-        );
-        let user = || Auth::User { name: "a".into(), password: "b".into() };
-        assert!(attempt(r#"{"user":"a","pass":"b"}"#, user()).is_ok());
-        assert!(attempt(r#"{"user":"a","pass":"c"}"#, user()).is_err());
-        assert!(attempt(r#"{"user":"b","pass":"b"}"#, user()).is_err());
+        assert_eq!(attempt(r#"{"protocol":2}"#), Err(Refusal::Protocol));
+        assert_eq!(attempt(r#"{"no_responders":true}"#), Err(Refusal::NoResponders));
+        assert_eq!(attempt(r#"{"account":"A"}"#), Err(Refusal::Authorization));
     }
 }

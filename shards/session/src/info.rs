@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::{Auth, Config, Connection, Stage};
+use crate::nonce::nonce;
+use crate::{Config, Connection, Stage};
 
 /// The parts of INFO that are the same for all clients, ready as text.
 #[derive(Clone, Debug)]
@@ -12,6 +13,8 @@ pub struct InfoLine {
     websocket_head: String,
     tail: String,
     with_auth: bool,
+    /// Where those who say nothing are somebody, they are not told to say something.
+    greets_with_auth: bool,
 }
 
 /// Which INFO is wanted.
@@ -87,7 +90,8 @@ impl InfoLine {
             head: head(&config.host, config.port),
             websocket_head: websocket.map_or_else(String::new, |door| head(&door.host, door.port)),
             tail,
-            with_auth: config.auth != Auth::Open,
+            with_auth: !config.auth.is_open(),
+            greets_with_auth: config.auth.is_announced(),
         }
     }
 
@@ -112,7 +116,8 @@ impl InfoLine {
         let mut line = String::with_capacity(self.head.len() + self.tail.len() + 160);
         let websocket = config.websocket.as_ref().filter(|_| connection.is_websocket());
         line.push_str(if websocket.is_some() { &self.websocket_head } else { &self.head });
-        if self.with_auth || websocket.is_some_and(|door| door.overrides_auth) {
+        let with_auth = if variant.greets { self.greets_with_auth } else { self.with_auth };
+        if with_auth || websocket.is_some_and(|door| door.overrides_auth) {
             line.push_str(",\"auth_required\":true");
         }
         put_tls(&mut line, connection, config, variant);
@@ -124,6 +129,10 @@ impl InfoLine {
         if connection.stage == Stage::Open || !config.proxy_protocol {
             write!(line, ",\"client_ip\":{}", json(&connection.peer.host))
                 .expect("writing to a string succeeds");
+        }
+        if variant.greets && config.auth.needs_nonce() {
+            let nonce = nonce(&config.nonce_key.0, connection.id);
+            write!(line, ",\"nonce\":\"{nonce}\"").expect("writing to a string succeeds");
         }
         if variant.lame_duck {
             line.push_str(",\"ldm\":true");

@@ -3,20 +3,23 @@
 //! A [`Connection`] is plain state; the shard that owns it drives it and decides what its
 //! publishes and subscriptions mean.
 
+pub mod admission;
 pub mod certificate;
 pub mod config;
 mod connection;
+mod distinguished_name;
 pub mod entrance;
 pub mod handshake;
 mod info;
 mod liveness;
+pub mod nonce;
 mod outbound;
 mod reason;
 mod remembered;
 
 pub use certificate::PeerCertificate;
-pub use config::{Auth, Config};
-pub use connection::{Connection, Options, Peer, Statistics};
+pub use config::{Config, NonceKey};
+pub use connection::{Connection, Occasion, Options, Peer, Pending, Statistics};
 pub use entrance::{Cookies, Door, Entrance, Secured, Stage};
 pub use info::InfoLine;
 pub use liveness::{Alarm, Liveness};

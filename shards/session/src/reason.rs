@@ -9,6 +9,14 @@ pub enum Reason {
     AuthenticationTimeout,
     /// CONNECT was refused.
     AuthenticationFailure,
+    /// The time of its credentials is over.
+    AuthenticationExpired,
+    /// Its credentials were revoked.
+    CredentialsRevoked,
+    /// The proxy that it came through is none that is trusted.
+    ProxyNotTrusted,
+    /// It did not come through a proxy, and must.
+    ProxyRequired,
     /// The TLS handshake failed or took too long.
     TlsHandshakeError,
     /// Too much waited for the peer.
@@ -48,6 +56,10 @@ impl Reason {
             Self::ClientClosed => "Client Closed",
             Self::AuthenticationTimeout => "Authentication Timeout",
             Self::AuthenticationFailure => "Authentication Failure",
+            Self::AuthenticationExpired => "Authentication Expired",
+            Self::CredentialsRevoked => "Credentials Revoked",
+            Self::ProxyNotTrusted => "Proxy Not Trusted",
+            Self::ProxyRequired => "Proxy Required",
             Self::TlsHandshakeError => "TLS Handshake Failure",
             Self::SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
             Self::SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",

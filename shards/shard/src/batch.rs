@@ -34,6 +34,7 @@ impl Shard {
     fn publish_batch(&mut self, slot: Slot, input: &[u8]) -> usize {
         let mut lines: [(usize, PublishLine<'_>); BATCH] = [(0, PublishLine::default()); BATCH];
         let count = self.gather(input, &mut lines);
+        let count = self.count_permitted(slot, &lines[..count]);
         if count < 2 {
             return 0;
         }

@@ -2,6 +2,7 @@
 
 use base::Slot;
 
+use crate::admit::Claim;
 use crate::inspect::{Answer, Happening, Ticket};
 use crate::services::Request;
 
@@ -57,6 +58,10 @@ pub struct Effects {
     pub answers: Vec<(Ticket, Answer)>,
     /// What happened to connections.
     pub happenings: Vec<Happening>,
+    /// What has to be proven before somebody is let in; see [`crate::Shard::proven`].
+    pub proofs: Vec<Claim>,
+    /// So many configurations that were put in force now hold for every connection.
+    pub reconfigured: u32,
     /// Stop to accept.
     pub stop_accepting: bool,
     /// The last connection of a server that is going away is gone.
@@ -78,6 +83,8 @@ impl Effects {
         self.requests.clear();
         self.answers.clear();
         self.happenings.clear();
+        self.proofs.clear();
+        self.reconfigured = 0;
         self.stop_accepting = false;
         self.drained = false;
         self.more = false;

@@ -312,20 +312,26 @@ impl Shard {
         if connection.entrance.as_ref().is_some_and(|entrance| entrance.owes_info) {
             self.greet(slot);
         }
+        self.set_auth_due(slot);
+        let connection = self.wires.get(slot);
+        let refused = connection.refused && connection.is_open();
+        self.arm(slot);
+        if refused {
+            self.turn_away(slot);
+        }
+    }
+
+    /// Sets by when CONNECT must have come.
+    pub(crate) fn set_auth_due(&mut self, slot: Slot) {
         let websocket = self.config.websocket.as_ref();
         let websocket = websocket.filter(|_| self.door(slot) == Door::WebSocket);
-        let required = self.config.auth != session::Auth::Open
-            || websocket.is_some_and(|door| door.overrides_auth);
+        let required =
+            !self.config.auth.is_open() || websocket.is_some_and(|door| door.overrides_auth);
         let timeout =
             websocket.and_then(|door| door.auth_timeout).unwrap_or(self.config.auth_timeout);
         let due = if required { self.now.after(timeout) } else { Time::NEVER };
         let connection = self.wires.get_mut(slot);
         connection.awaits_connect = required;
         connection.liveness.auth_due = due;
-        let refused = connection.refused && connection.is_open();
-        self.arm(slot);
-        if refused {
-            self.turn_away(slot);
-        }
     }
 }

@@ -412,7 +412,7 @@ impl Shard {
             name: text(identity.map(|identity| &identity.name)),
             lang: text(identity.map(|identity| &identity.lang)),
             version: text(identity.map(|identity| &identity.version)),
-            user: text(identity.map(|identity| &identity.user)),
+            user: connection.user().to_owned(),
             websocket: connection.is_websocket(),
             secured: connection.entrance.as_ref().and_then(|entrance| {
                 let secured = entrance.secured.clone()?;
@@ -459,7 +459,7 @@ impl Shard {
 
 impl ConnectionFilter {
     fn admits(&self, connection: &Connection) -> bool {
-        let user = connection.identity.as_ref().map_or("", |identity| &identity.user);
+        let user = connection.user();
         connection.is_open()
             && self.id.is_none_or(|id| id == connection.id)
             && self.account.is_none_or(|account| account == connection.account)

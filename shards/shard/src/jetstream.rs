@@ -1,8 +1,12 @@
 //! What stores messages, as a part of the shard: its subscriptions are services, and what it says
 //! is published like any client's message.
 
-use base::{AccountId, Moment, ServiceId, Slot, Time};
+use std::fmt::Write as _;
+
+use base::{AccountId, Moment, ServiceId, Slot, Time, Wall};
+use jetstream::stamp::Stamp;
 use jetstream::{AccountLimits, ClientInfo, JetStream, Outlet};
+use session::handshake::Identity;
 use wire::Message;
 
 use crate::services::Owner;
@@ -79,7 +83,7 @@ impl Shard {
         let asks = subject.starts_with(b"$JS.API.")
             && !ANONYMOUS.iter().any(|prefix| subject.starts_with(prefix));
         let json = match speaker {
-            Some(slot) if asks => self.describe_client(slot),
+            Some(slot) if asks => self.describe_client(slot, jetstream.account_name(account)),
             _ => Vec::new(),
         };
         let client = ClientInfo { json: &json, is_system: false };
@@ -99,25 +103,40 @@ impl Shard {
         Moment { time: self.now, wall: self.wall }
     }
 
-    /// A client as advisories describe it (spec 7.1).
-    fn describe_client(&self, slot: Slot) -> Vec<u8> {
+    /// A client as advisories describe it (spec 7.1), in the reference's order.
+    fn describe_client(&self, slot: Slot, account: &str) -> Vec<u8> {
         let connection = self.wires.get(slot);
-        let mut fields = serde_json::Map::new();
-        let mut text = |name: &str, value: &str| {
-            if !value.is_empty() {
-                fields.insert(name.into(), value.into());
-            }
+        let opened = self.now.since(connection.opened).as_nanos() as i64;
+        let start = Stamp::from(Wall(self.wall.0.saturating_sub(opened))).bare();
+        let nothing = Identity::default();
+        let identity = connection.identity.as_deref().unwrap_or(&nothing);
+        let mut out = String::from("{");
+        let mut put = |name: &str, value: String| {
+            let comma = if out.len() > 1 { "," } else { "" };
+            let _ = write!(out, "{comma}\"{name}\":{value}");
         };
-        text("host", &connection.peer.host);
-        if let Some(identity) = &connection.identity {
-            text("user", &identity.user);
-            text("name", &identity.name);
-            text("lang", &identity.lang);
-            text("ver", &identity.version);
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        put("start", quoted(&start));
+        put("host", quoted(&connection.peer.host));
+        put("id", connection.id.0.to_string());
+        put("acc", quoted(account));
+        for (name, text) in [
+            ("user", connection.user()),
+            ("name", &identity.name),
+            ("lang", &identity.lang),
+            ("ver", &identity.version),
+        ] {
+            if !text.is_empty() {
+                put(name, quoted(text));
+            }
         }
-        text("kind", "Client");
-        text("client_type", "nats");
-        fields.insert("id".into(), connection.id.0.into());
-        serde_json::to_vec(&fields).expect("a map of texts and numbers is JSON")
+        if !connection.liveness.round_trip.is_zero() {
+            put("rtt", connection.liveness.round_trip.as_nanos().to_string());
+        }
+        put("server", quoted(&self.config.server_name));
+        put("kind", quoted("Client"));
+        put("client_type", quoted("nats"));
+        out.push('}');
+        out.into_bytes()
     }
 }

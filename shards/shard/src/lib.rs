@@ -13,6 +13,7 @@
 //! its lanes hold before what its sockets hold. Whoever hears of the PONG and then publishes so
 //! finds the interest in place. `docs/decisions/flush-barrier.md` has the argument.
 
+mod admit;
 mod batch;
 mod census;
 mod effects;
@@ -26,6 +27,7 @@ mod placement;
 mod publish;
 mod receive;
 mod relay;
+mod rights;
 mod services;
 mod shard;
 mod spaces;
@@ -35,6 +37,8 @@ mod trace;
 mod train;
 mod wires;
 
+pub use accounts::{Auth, Outcome, Password, Proof, Secret, Signature};
+pub use admit::Claim;
 pub use census::{AccountCensus, Census};
 pub use effects::{Effects, Level, LogLine, Socket};
 pub use inspect::{
@@ -42,6 +46,6 @@ pub use inspect::{
     SubscriptionFilter, SubscriptionView, Ticket,
 };
 pub use services::{Owner, Request};
-pub use session::{Auth, Config, Cookies, Door, Peer, Reason, Secured, Stage, Statistics};
+pub use session::{Config, Cookies, Door, NonceKey, Peer, Reason, Secured, Stage, Statistics};
 pub use session::{certificate, entrance as way_in};
 pub use shard::Shard;

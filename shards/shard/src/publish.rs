@@ -110,6 +110,9 @@ impl Shard {
         if self.config.trace {
             self.trace_publish(slot, line, input);
         }
+        if self.wires.get(slot).rights.is_some() {
+            return self.publish_by_right(slot, message);
+        }
         let route = self.recall(slot, message.subject);
         self.publish_routed(slot, message, route);
     }
@@ -118,9 +121,7 @@ impl Shard {
     #[inline]
     pub(crate) fn publish_routed(&mut self, slot: Slot, message: &Message<'_>, route: Route) {
         let connection = self.wires.connections.get_mut(slot.0);
-        connection.statistics.in_messages += 1;
-        connection.statistics.in_bytes += message.size() as u64;
-        connection.liveness.last_input = self.now;
+        connection.note_input(message.size(), self.now);
         let (options, account) = (connection.options, connection.account);
         if is_special(message) && !self.may_publish(slot, message) {
             return;
@@ -145,7 +146,7 @@ impl Shard {
 
     /// The route of a subject; publishers mostly repeat theirs.
     #[inline]
-    fn recall(&mut self, slot: Slot, subject: &[u8]) -> Route {
+    pub(crate) fn recall(&mut self, slot: Slot, subject: &[u8]) -> Route {
         let connection = self.wires.connections.get_mut(slot.0);
         let index = self.spaces.at(connection.account);
         if let Some(route) = connection.remembered.find(subject, index.version()) {
@@ -160,10 +161,7 @@ impl Shard {
     fn may_publish(&mut self, slot: Slot, message: &Message<'_>) -> bool {
         let (subject, reply) = (message.subject, message.reply);
         if subject.starts_with(b"_GR_.") || subject.starts_with(b"$NRG.") {
-            let subject = crate::trace::quoted(subject);
-            let text = format!("Permissions Violation for Publish to {subject}");
-            self.wires.write_error(slot, &text);
-            self.log_for(Level::Error, slot, &format!("Publish Violation - Subject {subject}"));
+            self.violate_publish(slot, subject);
             return false;
         }
         let reserved: [&[u8]; 3] = [b"_R_.", b"$JS.ACK.", b"_GR_."];
@@ -193,7 +191,10 @@ impl Shard {
             let subscription = subscriptions.get(id);
             let (slot, sid) = (subscription.connection(), subscription.sid);
             let connection = self.wires.get(slot);
-            if !connection.is_open() || !Origin::reaches(origin, slot) {
+            if !connection.is_open()
+                || !Origin::reaches(origin, slot)
+                || !connection.admits(message.subject, b"")
+            {
                 return;
             }
             let (may, ends) = subscriptions.count_delivery(id);
@@ -245,9 +246,11 @@ impl Shard {
                 let mut choice = Choice::from(groups);
                 let picked = choice.pick(&mut self.random, |id| {
                     let slot = subscriptions.get(id).connection();
-                    self.wires.get(slot).is_open()
+                    let connection = self.wires.get(slot);
+                    connection.is_open()
                         && Origin::reaches(origin, slot)
-                        && !self.wires.must_drop(self.wires.get(slot))
+                        && connection.admits(message.subject, name)
+                        && !self.wires.must_drop(connection)
                 });
                 match picked {
                     Some(Member::Local(id)) => {
@@ -293,6 +296,7 @@ impl Shard {
                 let connection = self.wires.get(subscriptions.get(id).connection());
                 connection.is_open()
                     && Some(connection.id) != silent
+                    && connection.admits(message.subject, name)
                     && !self.wires.must_drop(connection)
             };
             match choice.pick_local(&mut self.random, can_take) {
@@ -372,6 +376,7 @@ impl Shard {
                 (subscription.connection(), sid)
             })
             .filter(|(slot, _)| Origin::reaches(origin, *slot) && *slot != SERVICES)
+            .filter(|(slot, _)| self.wires.get(*slot).admits(message.subject, b""))
             .collect();
         for (slot, sid) in targets {
             self.trace_delivery(slot, message, &sid);

@@ -3,11 +3,11 @@
 use base::Slot;
 use base::limits::POOLED_BUFFER_BYTES_MIN;
 use session::Reason;
-use session::handshake::{self, Refusal};
+use session::handshake;
 use wire::{Fault, Operation, PublishLine, Step, step};
 
 use crate::effects::Level;
-use crate::shard::{PAUSED_BY_BARRIER, PAUSED_BY_LANES, PAUSED_BY_STALL, Shard};
+use crate::shard::{PAUSED_BY_BARRIER, PAUSED_BY_LANES, PAUSED_BY_PROOF, PAUSED_BY_STALL, Shard};
 
 /// Room in front of what is kept: the line of a MSG is longer than that of its PUB by a name and a
 /// blank.
@@ -116,6 +116,9 @@ impl Shard {
     fn consume(&mut self, slot: Slot, input: &[u8]) -> (usize, Rest) {
         let limit = self.config.max_control_line;
         let mut at = 0;
+        if self.awaits_proof(slot) {
+            return (0, Rest::Held);
+        }
         loop {
             let rest = &input[at..];
             let connection = self.wires.get(slot);
@@ -125,8 +128,11 @@ impl Shard {
             if connection.awaits_connect
                 && rest.first().is_some_and(|byte| !byte.eq_ignore_ascii_case(&b'c'))
             {
-                self.violate_authorization(slot);
-                return (input.len(), Rest::Nothing);
+                self.admit_unasked(slot);
+                if self.awaits_proof(slot) {
+                    return (at, Rest::Held);
+                }
+                continue;
             }
             match step(rest, limit) {
                 Step::Publish(line) => {
@@ -151,6 +157,9 @@ impl Shard {
                 Step::Operation(operation, bytes) => {
                     self.operate(slot, &operation);
                     at += bytes;
+                    if self.awaits_proof(slot) {
+                        return (at, Rest::Held);
+                    }
                 }
                 Step::Incomplete { keep: 0 } => return (at, Rest::Nothing),
                 Step::Incomplete { keep } => return (at, Rest::Partial { keep, needs: 0 }),
@@ -163,6 +172,11 @@ impl Shard {
                 return (at, Rest::Held);
             }
         }
+    }
+
+    /// Is it still to be proven who this is? What follows waits for that.
+    fn awaits_proof(&self, slot: Slot) -> bool {
+        self.wires.get(slot).pauses & PAUSED_BY_PROOF != 0
     }
 
     /// Checks a publish as soon as its line is there, and as far as its payload is.
@@ -283,88 +297,6 @@ impl Shard {
             let line = self.info.answer(connection, &self.config);
             self.wires.write(slot, line.as_bytes());
         }
-    }
-
-    fn connect(&mut self, slot: Slot, json: &[u8]) {
-        let connection = self.wires.connections.get_mut(slot.0);
-        connection.liveness.auth_due = base::Time::NEVER;
-        connection.liveness.on_connect(connection.opened, self.now);
-        let interval = self.config.ping_interval;
-        connection.liveness.set_first_ping(interval, self.now, &mut self.random);
-        let again = std::mem::replace(&mut connection.connected, true);
-        let mut options = connection.options;
-        let mut identity = connection.identity.take().unwrap_or_default();
-        let read = handshake::read(json, &mut options, &mut identity);
-        if let Some(entrance) = &connection.entrance {
-            identity.fill_in(&entrance.cookies);
-        }
-        options.headers &= self.config.headers;
-        connection.options = options;
-        connection.identity = Some(identity);
-        if again {
-            self.remove_all(slot);
-        }
-        self.arm(slot);
-        let connection = self.wires.get(slot);
-        let identity = connection.identity.as_ref().expect("it was just put there");
-        let admitted = read.and_then(|()| handshake::admit(&options, identity, &self.config));
-        match admitted {
-            Ok(()) => {
-                let connection = self.wires.get_mut(slot);
-                connection.awaits_connect = false;
-                if options.verbose {
-                    self.trace_out(slot, "OK", b"");
-                    self.wires.write(slot, b"+OK\r\n");
-                }
-                if !again {
-                    self.note_connected(slot);
-                }
-            }
-            Err(refusal) => self.refuse_connect(slot, refusal),
-        }
-    }
-
-    /// Asks anew whether a connection may be here, after the rules have changed.
-    pub(crate) fn check_again(&mut self, slot: Slot) {
-        let connection = self.wires.get_mut(slot);
-        let Some(identity) = connection.identity.as_ref().filter(|_| connection.connected) else {
-            connection.awaits_connect = self.config.auth != session::Auth::Open;
-            connection.liveness.auth_due = if connection.awaits_connect {
-                self.now.after(self.config.auth_timeout)
-            } else {
-                base::Time::NEVER
-            };
-            return;
-        };
-        if handshake::admit(&connection.options, identity, &self.config).is_err() {
-            self.violate_authorization(slot);
-        }
-    }
-
-    fn refuse_connect(&mut self, slot: Slot, refusal: Refusal) {
-        match refusal {
-            Refusal::Malformed => self.wires.end(slot, Reason::ProtocolViolation),
-            Refusal::Authorization => self.violate_authorization(slot),
-            Refusal::Protocol => {
-                self.wires.write_error(slot, "invalid client protocol");
-                self.wires.end(slot, Reason::BadClientProtocolVersion);
-            }
-            Refusal::NoResponders => {
-                self.wires.write_error(slot, "no responders requires headers support");
-                self.wires.end(slot, Reason::NoRespondersRequiresHeaders);
-            }
-        }
-    }
-
-    fn violate_authorization(&mut self, slot: Slot) {
-        let identity = self.wires.get(slot).identity.as_ref();
-        let text = match identity.map(|identity| identity.user.as_str()) {
-            None | Some("") => "authentication error".into(),
-            Some(user) => format!("authentication error - User {user:?}"),
-        };
-        self.log_for(Level::Error, slot, &text);
-        self.wires.write_error(slot, "Authorization Violation");
-        self.wires.end(slot, Reason::AuthenticationFailure);
     }
 
     fn on_fault(&mut self, slot: Slot, fault: Fault, rest: &[u8]) {

@@ -1,5 +1,9 @@
 //! The shard and its entry points.
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use accounts::Rules;
 use base::{AccountId, ConnectionId, CoreId, Moment, Random, Slab, Slot, Time, Wall};
 use jetstream::JetStream;
 use session::{Alarm, Config, Connection, Door, InfoLine, Peer, Reason, Stage, Statistics};
@@ -28,6 +32,9 @@ pub(crate) const PAUSED_BY_STALL: u8 = 2;
 /// Reading is paused at a PING until the lanes have taken what came before it.
 pub(crate) const PAUSED_BY_BARRIER: u8 = 4;
 
+/// Reading is paused until it is proven who this is.
+pub(crate) const PAUSED_BY_PROOF: u8 = 8;
+
 /// What one core owns.
 #[derive(Debug)]
 pub struct Shard {
@@ -49,6 +56,17 @@ pub struct Shard {
     pub(crate) lane_paused: Vec<(Slot, ConnectionId)>,
     /// Connections whose PING waits until the lanes have taken what came before it.
     pub(crate) at_barrier: Vec<(Slot, ConnectionId)>,
+    /// The rules of configured users who are here, by their names.
+    pub(crate) rules: HashMap<String, Rc<Rules>>,
+    /// Counts what was to be proven.
+    pub(crate) claims: u64,
+    /// May connections still be asked again, after a reload, who they are?
+    pub(crate) rechecking: bool,
+    /// Reloads that are not over until they all have been.
+    pub(crate) reconfigurations: u32,
+    /// How far the lanes must have come as well: what was published under old rights is on its way
+    /// ahead of whoever hears that the reload is over.
+    pub(crate) reconfigured_at: Option<Box<[u64]>>,
     pub(crate) jetstream: Option<Box<JetStream>>,
     /// The accounts of services by their owner and number.
     pub(crate) service_accounts: [Vec<AccountId>; 2],
@@ -84,6 +102,11 @@ impl Shard {
             reaping: Vec::new(),
             lane_paused: Vec::new(),
             at_barrier: Vec::new(),
+            rules: HashMap::new(),
+            claims: 0,
+            rechecking: false,
+            reconfigurations: 0,
+            reconfigured_at: None,
             jetstream: None,
             service_accounts: [Vec::new(), Vec::new()],
             lame_duck: None,
@@ -109,6 +132,7 @@ impl Shard {
     /// A turn begins at `now`.
     pub const fn begin_turn(&mut self, now: Moment) {
         self.now = now.time;
+        self.wires.now = now.time;
         self.wall = now.wall;
     }
 
@@ -137,6 +161,7 @@ impl Shard {
         }
         self.wires.pressed = false;
         self.answer_a_page();
+        self.note_rechecked();
         let asked = !self.inquiries.is_empty();
         self.effects.more = !self.reaping.is_empty() || self.has_services_input() || asked;
         effects.clear();
@@ -478,7 +503,10 @@ impl Shard {
 
     /// Puts another configuration in force. Connections learn of a new `max_payload`; those that
     /// would not be let in any more are cut off, and so are the newest above a lower limit.
+    /// [`Effects::reconfigured`] says when all of that is done.
     pub fn reconfigure(&mut self, config: Config) {
+        self.reconfigurations += 1;
+        self.rules.clear();
         let old = std::mem::replace(&mut self.config, config);
         self.info = InfoLine::new(&self.config);
         self.wires.configure(&self.config);
@@ -493,6 +521,7 @@ impl Shard {
         }
         self.settle();
         self.evict_excess();
+        self.reconfigured_at = Some(self.outboxes.positions());
     }
 
     /// Ends every connection because the server stops.

@@ -41,17 +41,11 @@ impl Shard {
         self.acknowledge(slot);
     }
 
-    fn may_subscribe(&self, slot: Slot, subject: &[u8], queue: &[u8]) -> Result<(), String> {
-        let shown = |text: &[u8]| crate::trace::quoted(text);
-        if queue == b"_sys_" {
-            let (subject, queue) = (shown(subject), shown(queue));
-            return Err(format!(
-                "Permissions Violation for Subscription to {subject} using queue {queue}"
-            ));
-        }
+    fn may_subscribe(&mut self, slot: Slot, subject: &[u8], queue: &[u8]) -> Result<(), String> {
+        self.check_subscribe_right(slot, subject, queue)?;
         let tokens = self.config.max_sub_tokens;
         if tokens > 0 && grammar::tokens(subject).count() > tokens {
-            let subject = shown(subject);
+            let subject = crate::trace::quoted(subject);
             return Err(format!(
                 "Permissions Violation for Subscription to {subject}, too many tokens"
             ));

@@ -108,7 +108,8 @@ impl Shard {
         let mut lists = std::mem::take(&mut self.lists);
         // Asked before the whole train is looked at: where the answer is no, it is asked again for
         // the next message.
-        let taken = if self.board(account, route, origin, &mut lists) {
+        let subject = &prefix[4..prefix.len() - 1];
+        let taken = if self.board((account, subject), route, origin, &mut lists) {
             self.depart(slot, route, input, prefix, &mut lists)
         } else {
             0
@@ -151,7 +152,7 @@ impl Shard {
         let account = train.account;
         let route = self.spaces.at(account).route(train.subject);
         let mut lists = std::mem::take(&mut self.lists);
-        let boarded = self.board(account, route, None, &mut lists);
+        let boarded = self.board((account, train.subject), route, None, &mut lists);
         if boarded {
             let payload = train.tails().map(|tail| message_of(train.subject, tail).size()).sum();
             self.write_train(&lists.targets, train, payload);
@@ -171,7 +172,7 @@ impl Shard {
     /// with one by one.
     fn board(
         &mut self,
-        account: AccountId,
+        (account, subject): (AccountId, &[u8]),
         route: Route,
         origin: Option<Origin>,
         lists: &mut Lists,
@@ -184,7 +185,10 @@ impl Shard {
             let subscription = subscriptions.get(id);
             let slot = subscription.connection();
             let connection = self.wires.get_mut(slot);
-            if !connection.is_open() || !Origin::reaches(origin, slot) {
+            if !connection.is_open()
+                || !Origin::reaches(origin, slot)
+                || !connection.admits(subject, b"")
+            {
                 continue;
             }
             let again = std::mem::replace(&mut connection.train, lists.number) == lists.number;

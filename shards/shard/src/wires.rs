@@ -23,6 +23,8 @@ pub(crate) struct Wires {
     pub(crate) pressed: bool,
     /// Has a message been written to a connection that is behind?
     pub(crate) stalled: bool,
+    /// When this turn began.
+    pub(crate) now: base::Time,
     /// The buffer that the message at hand stands in, if a subscriber may have it.
     offer: Option<Offer>,
     /// What is to be written in front of a message whose buffer was taken.
@@ -152,6 +154,9 @@ impl Wires {
         if !connection.outbound.listed {
             connection.outbound.listed = true;
             self.dirty.push(slot);
+        }
+        if connection.guarded {
+            connection.note_request(message.reply, self.now);
         }
         if connection.outbound.pending() > self.pressure_at {
             self.on_pressure(slot);

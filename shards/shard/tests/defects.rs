@@ -228,7 +228,7 @@ fn a_connection_that_arrives_after_lame_duck_mode_began_goes_with_the_others() {
 
 #[test]
 fn nobody_has_to_authenticate_any_more_once_that_is_not_asked_for() {
-    let auth = shard::Auth::Token("secret".into());
+    let auth = shard::Auth::with_token("secret");
     let mut server = Server::new(1, &Config { auth, ..Config::default() });
     let client = server.connect(1);
     server.cores[0].reconfigure(Config::default());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use shard::{Auth, Census};
+use shard::Census;
 
 use super::super::json::{Stamp, is_default, uptime};
 use super::super::state::{Settled, State, now};
@@ -144,7 +144,7 @@ pub(in super::super) async fn varz(state: &State) -> Varz {
         go: format!("pinion{}", config.product_version),
         host: options.host.clone(),
         port: config.port,
-        auth_required: config.auth != Auth::Open,
+        auth_required: !config.auth.is_open(),
         tls_required: config.tls.as_ref().is_some_and(|tls| !tls.optional),
         tls_verify: config.tls.as_ref().is_some_and(|tls| tls.verify),
         max_connections: options.max_connections as i64,

@@ -38,7 +38,7 @@ pub(crate) fn run(data: &[u8]) {
         max_subscriptions: if setting & 32 == 0 { 0 } else { 3 },
         no_fast_producer_stall: setting & 64 != 0,
         trace: setting & 128 != 0,
-        auth: if setting & 2 == 0 { Auth::Open } else { Auth::Token("t".into()) },
+        auth: if setting & 2 == 0 { Auth::default() } else { Auth::with_token("t") },
         write_deadline: Duration::from_secs(2),
         ..Config::default()
     };

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base::{CoreId, Moment, Slot, Time};
+use pinion::auth::Prover;
 use pinion::boot::shard_config;
 use pinion::cli::{self, Launch};
 use shard::{Config, Effects, Peer, Shard, Socket};
@@ -59,6 +60,7 @@ struct Memory {
     clients: Vec<Client>,
     by_slot: HashMap<Slot, usize>,
     log: String,
+    prover: Prover,
 }
 
 impl Memory {
@@ -71,6 +73,7 @@ impl Memory {
             clients: Vec::new(),
             by_slot: HashMap::new(),
             log: String::new(),
+            prover: Prover::default(),
         }
     }
 
@@ -111,6 +114,7 @@ impl Memory {
                 && effects.flow.is_empty()
                 && effects.shut.is_empty()
                 && effects.close.is_empty()
+                && effects.proofs.is_empty()
                 && !effects.more;
             self.carry_out(&mut effects);
             self.effects = effects;
@@ -124,6 +128,10 @@ impl Memory {
     }
 
     fn carry_out(&mut self, effects: &mut Effects) {
+        for claim in effects.proofs.drain(..) {
+            let outcome = self.prover.look_at(&claim.proof);
+            self.shard.proven(claim.slot, claim.id, claim.number, outcome);
+        }
         for line in effects.log.drain(..) {
             self.log.push_str(&line.text);
             self.log.push('\n');

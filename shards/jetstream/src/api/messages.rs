@@ -8,6 +8,7 @@ use super::{Call, Outcome};
 use crate::error::{Fault, table};
 use crate::json::{Decoder, Node, Writer};
 use crate::stamp::Stamp;
+use crate::stream::config::Storage;
 use crate::stream::direct::{Found, find};
 use crate::{JetStream, Outlet};
 
@@ -131,6 +132,16 @@ impl JetStream {
         }
         if config.deny_delete {
             return Err(table::STREAM_MSG_DELETE_FAILED.because("message delete not permitted"));
+        }
+        if config.storage == Storage::File {
+            let log = self.ground.store.log(self.stream(id).core.log);
+            let failed = table::STREAM_MSG_DELETE_FAILED;
+            if sequence > log.last() {
+                return Err(failed.because("stream store EOF"));
+            }
+            if sequence < log.first() {
+                return Err(failed.because("no message found"));
+            }
         }
         let (stream, mut site) = self.at_stream(id, call.now, out);
         if !stream.remove(&mut site, sequence, !no_erase) {

@@ -25,21 +25,20 @@ pub(crate) use messages::Look;
 /// The level of the API that is served (spec 6.1).
 pub(crate) const API_LEVEL: u64 = 5;
 
-/// The patterns that a server subscribes to for an account's requests, after `$JS.API.`. What they
-/// leave out is served by streams and consumers themselves, and has no responders without them.
+/// The patterns that a server subscribes to for an account's requests, after `$JS.API.`. No two
+/// match the same subject. They leave out what consumers and direct gets serve themselves, which
+/// has no responders without them; all else is at least heard, known or not.
 pub(crate) const SERVED: &[&str] = &[
     "*",
+    "INFO.>",
     "STREAM.>",
-    "CONSUMER.CREATE.>",
-    "CONSUMER.DURABLE.>",
-    "CONSUMER.NAMES.>",
-    "CONSUMER.LIST.>",
-    "CONSUMER.INFO.>",
-    "CONSUMER.DELETE.>",
-    "CONSUMER.PAUSE.>",
-    "CONSUMER.UNPIN.>",
-    "CONSUMER.LEADER.>",
-    "CONSUMER.PEER.>",
+    "CONSUMER.*",
+    "CONSUMER.*.*",
+    "CONSUMER.*.*.*",
+    "CONSUMER.CREATE.*.*.>",
+    "CONSUMER.DURABLE.*.*.>",
+    "CONSUMER.LEADER.*.*.>",
+    "CONSUMER.PEER.*.*.>",
     "META.>",
     "SERVER.>",
     "ACCOUNT.>",

@@ -50,19 +50,29 @@ impl<'a> Request<'a> {
         mut take: impl FnMut(&mut Decoder, &Node<'_>),
     ) -> Result<(), Fault> {
         let invalid = |text: String| table::INVALID_JSON.because(text);
-        let mut rest = self.body;
+        if !strict {
+            // The reference tries again with all of it as one value.
+            let node = match json::read_whole(self.body) {
+                Err(_) if self.body.trim_ascii().is_empty() => return Ok(()),
+                read => read.map_err(invalid)?,
+            };
+            let mut decoder = Decoder::new(root, false);
+            take(&mut decoder, &node);
+            return decoder.finish().map_err(invalid);
+        }
+        let mut done = 0;
         loop {
-            match json::read(rest) {
+            match json::read(&self.body[done..]) {
                 Ok(None) => return Ok(()),
                 Ok(Some((node, taken))) => {
-                    let mut decoder = Decoder::new(root, strict);
+                    let mut decoder = Decoder::new(root, true);
                     take(&mut decoder, &node);
                     decoder.finish().map_err(invalid)?;
-                    rest = &rest[taken..];
+                    done += taken;
                 }
                 Err(syntax) => {
                     let text = match syntax.offset {
-                        Some(offset) => format!("{} at offset {offset}", syntax.text),
+                        Some(offset) => format!("{} at offset {}", syntax.text, done + offset),
                         None => syntax.text,
                     };
                     return Err(invalid(text));

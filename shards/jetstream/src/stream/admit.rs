@@ -37,6 +37,9 @@ impl Stream {
             return Err(table::STREAM_SEALED.into());
         }
         self.check_size(publication)?;
+        if !publication.options.batch.is_empty() && !config.allow_atomic {
+            return Err(table::ATOMIC_PUBLISH_DISABLED.into());
+        }
         let mut admission = Admission { ttl: Ttl::Unset, rollup: Rollup::None };
         if publication.header > 0 {
             self.check_expectations(site, publication)?;
@@ -89,6 +92,10 @@ impl Stream {
         if !options.expected_last.is_empty() && sequence_of(options.expected_last) != log.last() {
             return Err(table::STREAM_WRONG_LAST_SEQUENCE.with("{seq}", log.last()).into());
         }
+        let schedules = [options.schedule, options.schedule_next, options.scheduler];
+        if !publication.is_trusted && schedules.iter().any(|value| !value.is_empty()) {
+            self.check_schedule(site, publication)?;
+        }
         if !options.source.is_empty() && !publication.is_trusted {
             return Err(table::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
         }
@@ -115,16 +122,16 @@ impl Stream {
         if !may && !publication.is_trusted {
             return Err(table::STREAM_ROLLUP_FAILED.because("rollup not permitted").into());
         }
-        match options.rollup {
-            b"sub" if may => Ok(Rollup::Subject),
-            b"all" if may => Ok(Rollup::All),
-            b"sub" | b"all" => Ok(Rollup::None),
-            other => {
-                let value = crate::json::go_quoted(other);
-                let cause = format!("rollup value invalid: {value}");
-                Err(table::STREAM_ROLLUP_FAILED.because(cause).into())
-            }
-        }
+        let rollup = if options.rollup.eq_ignore_ascii_case(b"sub") {
+            Rollup::Subject
+        } else if options.rollup.eq_ignore_ascii_case(b"all") {
+            Rollup::All
+        } else {
+            let value = crate::json::go_quoted(&options.rollup.to_ascii_lowercase());
+            let cause = format!("rollup value invalid: {value}");
+            return Err(table::STREAM_ROLLUP_FAILED.because(cause).into());
+        };
+        Ok(if may { rollup } else { Rollup::None })
     }
 
     /// Is there room: of the server, of the account, and, where new messages give way, in the

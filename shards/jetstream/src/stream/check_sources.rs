@@ -202,6 +202,24 @@ fn is_same_consumer(one: &Source, other: &Source) -> bool {
     one.name == other.name && api_of(one) == api_of(other) && name(one) == name(other)
 }
 
+/// Filters of a mirror or source are looked at only when a stream is made.
+pub(crate) fn check_filters(config: &StreamConfig) -> Result<(), Fault> {
+    let refuse = |text: String| Err(table::STREAM_CREATE.because(text));
+    let is_bad = |source: &Source| !source.filter.is_empty() && !is_subject(&source.filter);
+    if let Some(mirror) = config.mirror.as_ref().filter(|mirror| is_bad(mirror)) {
+        return refuse(format!(
+            "subject filter '{}' for the mirror invalid subject",
+            mirror.filter
+        ));
+    }
+    match config.sources.iter().find(|source| is_bad(source)) {
+        Some(source) => {
+            refuse(format!("subject filter '{}' for the source: invalid subject", source.filter))
+        }
+        None => Ok(()),
+    }
+}
+
 fn check_prefixes(elsewhere: &Elsewhere) -> Result<(), Fault> {
     for prefix in &elsewhere.deliver_prefixes {
         if !is_publishable(prefix) {

@@ -168,13 +168,12 @@ fn choose_compression(decoder: &mut Decoder, node: &Node<'_>, into: &mut Compres
     match node.raw {
         b"\"none\"" => *into = Compression::None,
         b"\"s2\"" => *into = Compression::S2,
-        // The reference reads it as text first.
+        // The reference reads it as text first, on its own.
         _ => {
-            let mut text = String::new();
-            decoder.text(node, &mut text);
-            if matches!(node.value, crate::json::Value::Text(_)) {
-                decoder.complain(String::from("unknown compression algorithm"));
-            }
+            let mut alone = Decoder::new("string", true);
+            alone.text_alone(node);
+            let complaint = alone.finish().err();
+            decoder.complain(complaint.unwrap_or("unknown compression algorithm".into()));
         }
     }
 }

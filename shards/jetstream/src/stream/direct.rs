@@ -293,7 +293,10 @@ impl Direct {
             // the store. The rest is still of use.
             Fetched::Missing | Fetched::Damaged => {}
         }
-        self.pending = pending;
+        if !self.look.no_header || !self.look.multi.is_empty() {
+            // Without headers the reference does not count them, and says so at the end.
+            self.pending = pending;
+        }
         self.last = sequence;
         self.sent += 1;
         match &mut self.cursor {

@@ -1,16 +1,17 @@
 //! A message comes in: judged, appended, and all that follows from it.
 
+use base::limits::SEQUENCE_MAX;
 use base::text::Decimal;
 use base::{Time, Wall};
 use storage::{Entry, Failure, Position};
 use wire::Message;
 
-use super::Stream;
 use super::admit::{Admission, Rollup, bytes_of, last_of, limit};
 use super::config::{Persist, Retention};
 use super::options::{Ttl, put_stripped};
 use super::publication::{Publication, Refusal, not_stored, put_tail};
 use super::purge::Scope;
+use super::{Stream, batch};
 use crate::error::{Fault, table};
 use crate::ground::Site;
 
@@ -33,6 +34,14 @@ impl Stream {
 
     pub(super) fn ingest_now(&mut self, site: &mut Site<'_>, message: &Message<'_>) {
         let publication = Publication::new(message);
+        if !publication.options.batch.is_empty() {
+            self.take_batched(site, &publication);
+            return;
+        }
+        if batch::is_fast(publication.reply) {
+            self.take_fast(site, &publication);
+            return;
+        }
         if self.transform.is_none() && !publication.options.must_strip {
             self.take(site, &publication);
             return;
@@ -91,7 +100,7 @@ impl Stream {
             Ok((sequence, position)) => self.stored(site, position, sequence, reply),
             Err(Refusal::Duplicate(sequence)) if !reply.is_empty() => {
                 // The first of them may still wait for the disk.
-                let position = self.kept_at(site.ground.store.ordered().0);
+                let position = self.all_kept(site);
                 self.acknowledge(site, position, sequence, reply, DUPLICATE);
             }
             Err(Refusal::Duplicate(_)) => {}
@@ -110,6 +119,11 @@ impl Stream {
         if is_kept { position } else { Position::START }
     }
 
+    /// Where the last of all that was written has to be durable up to before it is told of.
+    pub(super) fn all_kept(&self, site: &Site<'_>) -> Position {
+        self.kept_at(site.ground.store.ordered().0)
+    }
+
     pub(super) fn stored(
         &mut self,
         site: &mut Site<'_>,
@@ -125,8 +139,23 @@ impl Stream {
         self.ack_suffix.clear();
     }
 
+    /// Answers with a text once everything up to a position is durable.
+    pub(super) fn answer_at(
+        &mut self,
+        site: &mut Site<'_>,
+        position: Position,
+        reply: &[u8],
+        text: &[u8],
+    ) {
+        if position > Position::START {
+            site.ground.acks.push(position, self.core.id, 0, reply, text);
+        } else {
+            self.settle(site, 0, reply, text);
+        }
+    }
+
     /// Sends an acknowledgement and shows the message to consumers, now or once it is durable.
-    fn acknowledge(
+    pub(super) fn acknowledge(
         &mut self,
         site: &mut Site<'_>,
         position: Position,
@@ -141,7 +170,7 @@ impl Stream {
         self.settle(site, sequence, reply, suffix);
     }
 
-    /// A publish is as durable as it has to be.
+    /// A publish is as durable as it has to be. A suffix that is a whole JSON object is the answer.
     pub(crate) fn settle(
         &mut self,
         site: &mut Site<'_>,
@@ -156,7 +185,10 @@ impl Stream {
             self.core.visible = sequence;
             self.list(site);
         }
-        if !reply.is_empty() {
+        if suffix.first() == Some(&b'{') {
+            let parcel = site.ground.parcel.clear().body(suffix);
+            parcel.send(site.out, self.core.account, reply, b"");
+        } else if !reply.is_empty() {
             let mut tail = std::mem::take(&mut site.ground.ack);
             let sizes_bytes = put_ack(&mut tail, &self.ack_head, sequence, suffix);
             let message =
@@ -175,7 +207,7 @@ impl Stream {
     }
 
     #[cold]
-    fn refuse(&mut self, site: &mut Site<'_>, reply: &[u8], fault: &Fault) {
+    pub(super) fn refuse(&mut self, site: &mut Site<'_>, reply: &[u8], fault: &Fault) {
         if reply.is_empty() {
             return;
         }
@@ -199,6 +231,16 @@ impl Stream {
         if let Some(increment) = increment {
             return self.count_up(site, publication, increment, admission);
         }
+        self.keep_wanted(site, publication, admission)
+    }
+
+    /// Stores a message that was judged, if anyone wants it and there is room.
+    pub(super) fn keep_wanted(
+        &mut self,
+        site: &mut Site<'_>,
+        publication: &Publication<'_>,
+        admission: Admission,
+    ) -> Result<(u64, Position), Refusal> {
         let config = &self.core.config;
         if config.retention == Retention::Interest && !self.consumers.wants(publication.subject) {
             return self.skip(site, publication, admission);
@@ -239,6 +281,13 @@ impl Stream {
         publication: &Publication<'_>,
         admission: Admission,
     ) -> Result<(u64, Position), Refusal> {
+        if !publication.options.schedule.is_empty() && publication.options.rollup.is_empty() {
+            let mut tail = Vec::new();
+            let (sizes_bytes, header) = Self::put_schedule(&mut tail, publication);
+            let mut schedule = Publication { tail: &tail, sizes_bytes, header, ..*publication };
+            schedule.options.rollup = b"sub";
+            return self.keep(site, &schedule, Admission { rollup: Rollup::Subject, ..admission });
+        }
         let sequence = site.ground.store.log(self.core.log).last() + 1;
         let at = (sequence, site.now.wall);
         let position = self.keep_as(site, publication, at, admission)?;
@@ -261,6 +310,7 @@ impl Stream {
         if publication.header > 0 {
             self.note(publication, sequence, wall, admission.ttl);
             self.roll_up(site, publication.subject, admission.rollup, 1);
+            self.note_schedule(site, publication, sequence, wall);
         } else {
             self.last_id.clear();
         }
@@ -280,6 +330,9 @@ impl Stream {
         sequence: u64,
         wall: Wall,
     ) -> Result<Position, Refusal> {
+        if sequence > SEQUENCE_MAX {
+            return Err(not_stored("no sequence is left"));
+        }
         let entry = Entry {
             sequence,
             wall,
@@ -483,7 +536,10 @@ impl Stream {
         let is_behind = self.expire(site);
         self.attend(site);
         self.count(site);
-        let due = self.expiry_due(site).min(self.consumers.next_due());
+        self.expire_batches(site);
+        self.run_schedules(site);
+        let due = self.expiry_due(site).min(self.consumers.next_due()).min(self.batches_due());
+        let due = due.min(self.schedules_due(site));
         self.due = if is_behind { Time(0) } else { due.min(self.upstreams_due()) };
         site.ground.note_due(self.core.id, self.due);
     }

@@ -67,6 +67,8 @@ impl Stream {
             ack_suffix: Vec::new(),
             held: held::Held::default(),
             is_held_by_read: false,
+            batches: super::batch::Batches::default(),
+            schedules: super::schedule::Schedules::default(),
             transform: None,
             republish: None,
             dedupe: Dedupe::new(site.ground.random.next_u64()),
@@ -174,6 +176,7 @@ impl Stream {
 
     /// Builds the stream's memory of what came in before the start, and its consumers.
     pub(crate) fn recover(&mut self, site: &mut Site<'_>) {
+        self.recover_batches(site);
         self.settle_upstreams(site);
         if site.ground.store.log(self.core.log).messages() > 0 {
             self.begin_recall(site);
@@ -191,6 +194,7 @@ impl Stream {
         self.consumers.stream_deleted(&mut view, site.out);
         site.ground.wanted.clear();
         self.end_upstreams(site);
+        self.end_batches(site);
         let services = &mut site.ground.services;
         let ingest = self.services.ingest.iter().map(|(_, id)| *id);
         let direct = self.services.direct.iter().chain(&self.services.mirror_direct).copied();

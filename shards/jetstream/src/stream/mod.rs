@@ -7,11 +7,13 @@
 
 pub(crate) mod acks;
 mod admit;
+pub(crate) mod batch;
 pub(crate) mod check;
-mod check_sources;
+pub(crate) mod check_sources;
 pub(crate) mod codec;
 pub mod config;
 mod counter;
+mod cron;
 mod dedupe;
 pub(crate) mod direct;
 mod expiry;
@@ -24,6 +26,7 @@ pub(crate) mod options;
 mod publication;
 pub(crate) mod purge;
 mod recall;
+mod schedule;
 pub(crate) mod update;
 mod upstream;
 
@@ -80,6 +83,8 @@ pub struct Stream {
     /// Messages that wait, in order, since the first of them needs a read from disk.
     held: Held,
     is_held_by_read: bool,
+    batches: batch::Batches,
+    schedules: schedule::Schedules,
     /// The `Nats-Msg-Id` of the last message; empty without one.
     last_id: Vec<u8>,
     expiry: Expiry,

@@ -30,7 +30,7 @@ impl Stream {
         let log = site.ground.store.log(self.core.log);
         // Every message may have a time to live; ids matter only within the window. The last
         // message's id is always remembered.
-        let from = if config.allow_msg_ttl {
+        let from = if config.allow_msg_ttl || config.allow_msg_schedules {
             log.first()
         } else {
             log.sequence_at(window).unwrap_or(log.last())
@@ -62,6 +62,12 @@ impl Stream {
                 }
                 Fetched::Missing | Fetched::Damaged => (Vec::new(), Wall(0)),
             };
+            if self.core.config.allow_msg_schedules && !header.is_empty() {
+                let log = site.ground.store.log(self.core.log);
+                let key = log.key_of(sequence).expect("the message is there");
+                let subject = log.keys().text(key).to_vec();
+                self.learn_schedule(&subject, &header, sequence, wall, site.now.wall);
+            }
             self.learn(sequence, &header, wall, recall.window);
             recall.from = sequence + 1;
         }

@@ -1,0 +1,7 @@
+//! Streams from outside: requests, publishes and what is answered, with time as an input.
+
+mod expiry;
+mod oracle;
+mod recovery;
+mod requests;
+mod world;

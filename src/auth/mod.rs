@@ -1,0 +1,238 @@
+//! What must not run on a core: bcrypt and signatures.
+//!
+//! A few threads share the proofs that the cores ask for. Whoever offers wrong passwords keeps
+//! these threads busy and nobody else; a core only hands a claim over and takes an answer.
+
+use std::collections::HashMap;
+use std::sync::mpsc;
+
+use nkeys::KeyPair;
+use sha2::{Digest as _, Sha256};
+use shard::{Claim, NonceKey, Outcome, Password, Proof, Shard, Signature};
+
+use crate::reactor::Command;
+use crate::reactor::lanes::Waker;
+
+/// Threads that prove, for each core of the broker: half as many, since a core in doubt has better
+/// things to do, but no more than four, which is some two hundred bcrypt hashes a second of the
+/// usual cost and ten thousand signatures.
+const fn threads_for(cores: usize) -> usize {
+    let half = cores.div_ceil(2);
+    if half > 4 { 4 } else { half }
+}
+
+/// What nonces are made from.
+pub(crate) fn nonce_key() -> NonceKey {
+    NonceKey(Sha256::digest(random_text()).into())
+}
+
+/// Text that nobody can guess: a fresh seed is as good a source as any, and at hand.
+fn random_text() -> String {
+    KeyPair::new_user().seed().expect("a fresh key has a seed")
+}
+
+/// A claim, and where the answer goes.
+struct Job {
+    claim: Claim,
+    commands: mpsc::Sender<Command>,
+    waker: Waker,
+}
+
+/// A claim that was looked at.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    claim: Claim,
+    outcome: Outcome,
+}
+
+impl Answered {
+    /// Tells the shard whose claim it is.
+    pub(crate) fn hand_in(self, shard: &mut Shard) {
+        shard.proven(self.claim.slot, self.claim.id, self.claim.number, self.outcome);
+    }
+}
+
+/// The way of one core to those who prove.
+pub(crate) struct Provers {
+    jobs: Vec<mpsc::Sender<Job>>,
+    next: usize,
+    commands: mpsc::Sender<Command>,
+    waker: Waker,
+}
+
+impl Provers {
+    /// Hands claims over; each is answered by a [`Command::Proven`].
+    pub(crate) fn prove(&mut self, claims: impl Iterator<Item = Claim>) {
+        for claim in claims {
+            let (commands, waker) = (self.commands.clone(), self.waker.clone());
+            self.next = (self.next + 1) % self.jobs.len();
+            let sent = self.jobs[self.next].send(Job { claim, commands, waker });
+            assert!(sent.is_ok(), "who proves lives as long as the process");
+        }
+    }
+}
+
+/// The threads that prove.
+pub(crate) struct Pool {
+    jobs: Vec<mpsc::Sender<Job>>,
+}
+
+impl Pool {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// If the machine has no thread left.
+    pub(crate) fn start(cores: usize) -> Result<Self, String> {
+        let start = |number: usize| {
+            let (jobs, inbox) = mpsc::channel::<Job>();
+            std::thread::Builder::new()
+                .name(format!("auth-{number}"))
+                .spawn(move || work(&inbox))
+                .map_err(|error| format!("cannot start a thread for passwords: {error}"))?;
+            Ok(jobs)
+        };
+        let jobs = (0..threads_for(cores)).map(start).collect::<Result<_, String>>()?;
+        Ok(Self { jobs })
+    }
+
+    /// The way of one core to it, and back by its commands.
+    pub(crate) fn way(&self, commands: mpsc::Sender<Command>, waker: Waker) -> Provers {
+        Provers { jobs: self.jobs.clone(), next: 0, commands, waker }
+    }
+}
+
+fn work(jobs: &mpsc::Receiver<Job>) {
+    let mut prover = Prover::default();
+    while let Ok(Job { claim, commands, waker }) = jobs.recv() {
+        let outcome = prover.look_at(&claim.proof);
+        let answered = Box::new(Answered { claim, outcome });
+        // A core that has ended needs no answer.
+        if commands.send(Command::Proven(answered)).is_ok() {
+            waker.ring();
+        }
+    }
+}
+
+/// Looks at proofs. It remembers the password that was right for a hash, by a digest under a key of
+/// its own, so that a thousand clients of one user who come back together cost one hash.
+pub struct Prover {
+    right: HashMap<String, [u8; 32]>,
+    key: String,
+}
+
+impl Default for Prover {
+    fn default() -> Self {
+        Self { right: HashMap::new(), key: random_text() }
+    }
+}
+
+/// Hashes whose password is remembered. Only what is configured has one; past reloads may leave
+/// some behind.
+const REMEMBERED_MAX: usize = 4096;
+
+impl Prover {
+    /// What a proof comes to.
+    pub fn look_at(&mut self, proof: &Proof) -> Outcome {
+        let mut proxy = None;
+        if let Some(signature) = &proof.proxy {
+            proxy = signer(signature);
+            if proxy.is_none() {
+                return Outcome::UntrustedProxy;
+            }
+        }
+        let signed = proof.signatures.iter().all(|signature| signer(signature).is_some());
+        if !signed || proof.password.as_ref().is_some_and(|password| !self.is_right(password)) {
+            return Outcome::Wrong;
+        }
+        Outcome::Right(proxy)
+    }
+
+    fn is_right(&mut self, password: &Password) -> bool {
+        let digest = self.digest(&password.offered);
+        if self.right.get(&password.hash) == Some(&digest) {
+            return true;
+        }
+        let right = bcrypt::verify(&password.offered, &password.hash).unwrap_or(false);
+        if right {
+            if self.right.len() >= REMEMBERED_MAX {
+                self.right.clear();
+            }
+            self.right.insert(password.hash.clone(), digest);
+        }
+        right
+    }
+
+    fn digest(&self, offered: &str) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(&self.key);
+        hash.update(offered);
+        hash.finalize().into()
+    }
+}
+
+/// The public key whose signature it is.
+fn signer(signature: &Signature) -> Option<String> {
+    let is_right = |key: &&String| {
+        KeyPair::from_public_key(key)
+            .and_then(|key| key.verify(&signature.text, &signature.bytes))
+            .is_ok()
+    };
+    signature.keys.iter().find(is_right).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of `secret`, at the lowest cost.
+    const HASH: &str = "$2a$04$hhiJfv3l5P8xwNJaYdVfJ.KRza2OkNjkeZr1hoUkdnRL/cOOh.r8S";
+
+    fn password(hash: &str, offered: &str) -> Proof {
+        let password = Password { hash: hash.into(), offered: offered.into() };
+        Proof { password: Some(password), ..Proof::default() }
+    }
+
+    #[test]
+    fn passwords() {
+        let mut prover = Prover::default();
+        let other = HASH.replace("$2a$", "$2b$");
+        let yet_another = HASH.replace("$2a$", "$2y$");
+        for _ in 0..2 {
+            for hash in [HASH, &other, &yet_another] {
+                assert_eq!(prover.look_at(&password(hash, "secret")), Outcome::Right(None));
+                for wrong in ["", "Secret", "secret ", HASH] {
+                    assert_eq!(prover.look_at(&password(hash, wrong)), Outcome::Wrong, "{wrong}");
+                }
+            }
+        }
+        assert_eq!(prover.look_at(&password("$2a$99$x", "secret")), Outcome::Wrong);
+        assert_eq!(prover.look_at(&password("$2a$04$", "secret")), Outcome::Wrong);
+    }
+
+    fn signature(keys: &[&KeyPair], by: &KeyPair, text: &[u8]) -> Signature {
+        let bytes = by.sign(text).expect("it has a seed");
+        let keys = keys.iter().map(|key| key.public_key()).collect();
+        Signature { keys, text: text.to_vec(), bytes }
+    }
+
+    #[test]
+    fn signatures() {
+        let (one, other) = (KeyPair::new_user(), KeyPair::new_user());
+        let mut prover = Prover::default();
+        let right = signature(&[&one], &one, b"nonce");
+        let mut look = |signatures: Vec<Signature>, proxy: Option<Signature>| {
+            prover.look_at(&Proof { signatures, proxy, password: None })
+        };
+        assert_eq!(look(vec![right.clone()], None), Outcome::Right(None));
+        let wrong = signature(&[&other], &one, b"nonce");
+        assert_eq!(look(vec![right.clone(), wrong.clone()], None), Outcome::Wrong);
+        let short = Signature { bytes: vec![1, 2, 3], ..right.clone() };
+        assert_eq!(look(vec![short], None), Outcome::Wrong);
+        let nobody = Signature { keys: vec!["U".into()], ..right.clone() };
+        assert_eq!(look(vec![nobody], None), Outcome::Wrong);
+        let proxy = signature(&[&other, &one], &one, b"nonce");
+        let named = Outcome::Right(Some(one.public_key()));
+        assert_eq!(look(vec![right.clone()], Some(proxy)), named);
+        assert_eq!(look(vec![right], Some(wrong)), Outcome::UntrustedProxy);
+    }
+}
