@@ -207,11 +207,10 @@ impl Reader {
     /// Waits until every acknowledgement has arrived, and deletes the consumer.
     fn finish(&self, api: &mut Api, path: &str, count: u64) -> Result<(), Failure> {
         let started = Instant::now();
-        while matches!(self.manner, Manner::Fetch { ack: true, .. }) {
+        let mut acknowledged = !matches!(self.manner, Manner::Fetch { ack: true, .. });
+        while !acknowledged {
             let info = api.request(&format!("$JS.API.CONSUMER.INFO.{path}"), &Value::Null)?;
-            if info["ack_floor"]["consumer_seq"] == json!(count) {
-                break;
-            }
+            acknowledged = info["ack_floor"]["consumer_seq"] == json!(count);
             if started.elapsed() > STALL_MAX {
                 return Err(Failure::Stalled(format!("acknowledgements: {}", info["ack_floor"])));
             }
