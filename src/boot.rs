@@ -2,11 +2,12 @@
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use accounts::Directory;
+use accounts::{Directory, StorageLimits};
 use base::CoreId;
 use base::limits::{CORES_MAX, LANE_BYTES};
 use glommio::{LocalExecutorBuilder, Placement};
@@ -23,9 +24,11 @@ use tokio::sync::oneshot;
 use crate::auth::{self, Pool};
 use crate::config::{Options, Port, Profile, reload};
 use crate::jetstream;
+use crate::listen;
 use crate::log::{self, Logger};
 use crate::monitor::{self, Notice, Notices, Reach, Settled};
 use crate::process::{self, PortsFile};
+use crate::reactor::gate::upgrade::Terms;
 use crate::reactor::lanes::{End, Lanes, Waker};
 use crate::reactor::{self, Command, Parts, Report, ring};
 use crate::tls::Files;
@@ -86,6 +89,8 @@ struct Server {
     address: SocketAddr,
     /// Where monitoring listens, if it does.
     monitor: Option<SocketAddr>,
+    /// Where WebSocket listens, if it does.
+    websocket: Option<SocketAddr>,
     ports_file: Option<PortsFile>,
     notices: Notices,
     lame_duck: bool,
@@ -128,6 +133,10 @@ impl Server {
             process::write_pid_file(path)?;
         }
         secrets.warn(logger);
+        let (websocket, websocket_address) = listen_for_websocket(&options, logger)?;
+        if let (Some(door), Some(address)) = (&mut config.websocket, websocket_address) {
+            door.port = address.port();
+        }
         let listener = listen(&options)?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         config.port = advertised(&options).1.unwrap_or(address.port());
@@ -148,6 +157,7 @@ impl Server {
             reports,
             address,
             monitor,
+            websocket: websocket_address,
             ports_file: None,
             notices,
             lame_duck: false,
@@ -159,7 +169,7 @@ impl Server {
             None => None,
         };
         let started = (Instant::now(), monitor::wall());
-        let parts = (listener, seed, started.0);
+        let parts = ([Some(listener), websocket], seed, started.0);
         server.start_cores(count, &cpus, parts, &reports_in, &mut jetstream)?;
         monitor::start(monitor::Parts {
             inbox,
@@ -177,12 +187,11 @@ impl Server {
         &mut self,
         count: usize,
         cpus: &[usize],
-        (listener, seed, started): (TcpListener, u64, Instant),
+        (mut listeners, seed, started): ([Option<TcpListener>; 2], u64, Instant),
         reports: &mpsc::Sender<Report>,
         jetstream: &mut Option<jetstream::Parts>,
     ) -> Result<(), String> {
         let pool = Pool::start(count)?;
-        let mut listener = Some(listener);
         for (number, lanes) in (0_u8..).zip(mesh(count)?) {
             let (commands, commands_out) = mpsc::channel();
             let waker = lanes.own.clone();
@@ -193,10 +202,11 @@ impl Server {
                 seed,
                 config: self.config.clone(),
                 spin: self.options.spin.unwrap_or_default(),
-                listener: listener.take(),
+                listeners: std::mem::take(&mut listeners),
                 // The first core stores for all.
                 jetstream: jetstream.take(),
                 secrets: self.secrets.secrets(),
+                terms: self.options.websocket.as_ref().map(Terms::new),
                 lanes,
                 provers,
                 commands: commands_out,
@@ -241,8 +251,11 @@ impl Server {
                 self.logger.line(log::Level::Warn, text);
             }
         }
+        if self.options.proxy_protocol {
+            self.logger.info("PROXY protocol enabled for client connections");
+        }
         if let Some(directory) = &self.options.ports_file_dir {
-            self.ports_file = Some(PortsFile::write(directory, self.address, self.monitor)?);
+            self.ports_file = Some(self.write_ports_file(directory)?);
         }
         self.logger.info("Server is ready");
         Ok(())
@@ -332,8 +345,8 @@ impl Server {
     }
 
     fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
-        let fresh = shard_config(&options);
-        let config = Config {
+        let fresh = shard_config_after(&options, &self.config.accounts);
+        let mut config = Config {
             server_id: self.config.server_id.clone(),
             server_name: self.config.server_name.clone(),
             xkey: self.config.xkey.clone(),
@@ -341,6 +354,9 @@ impl Server {
             port: advertised(&options).1.unwrap_or(self.address.port()),
             ..fresh
         };
+        if let (Some(door), Some(address)) = (&mut config.websocket, self.websocket) {
+            door.port = address.port();
+        }
         self.options = options;
         for change in changes {
             self.apply(&change);
@@ -363,7 +379,7 @@ impl Server {
         Settled {
             options: self.options.clone(),
             config: self.config.clone(),
-            directory: Directory::default(),
+            directory: self.config.accounts.clone(),
             loaded: monitor::wall(),
         }
     }
@@ -398,11 +414,18 @@ impl Server {
             self.logger.error(problem);
         }
         if let Some(directory) = &self.options.ports_file_dir {
-            match PortsFile::write(directory, self.address, self.monitor) {
+            match self.write_ports_file(directory) {
                 Ok(file) => self.ports_file = Some(file),
                 Err(problem) => self.logger.error(problem),
             }
         }
+    }
+
+    fn write_ports_file(&self, directory: &Path) -> Result<PortsFile, String> {
+        let door = self.options.websocket.as_ref();
+        let scheme = websocket_scheme(door.is_some_and(|door| door.tls.is_some()));
+        let websocket = self.websocket.map(|address| (scheme, address));
+        PortsFile::write(directory, self.address, self.monitor, websocket)
     }
 
     fn tell(&self, command: impl Fn() -> Command) {
@@ -509,6 +532,16 @@ fn random_seed() -> u64 {
 
 /// What the shards of a server with these options are configured with; its identity is new.
 pub fn shard_config(options: &Options) -> Config {
+    shard_config_after(options, &Directory::default())
+}
+
+/// The same for a server whose accounts were others before.
+fn shard_config_after(options: &Options, earlier: &Directory) -> Config {
+    let mut accounts = options.accounts.clone().after(earlier);
+    if options.jetstream.is_some() && accounts.is_global_only() {
+        // Where nobody else is named, everybody stores messages in the global account.
+        accounts.accounts[0].jetstream = Some(StorageLimits::default());
+    }
     let server_id = KeyPair::new_server().public_key();
     let (host, port) = advertised(options);
     let port = port.unwrap_or(match options.port {
@@ -521,8 +554,9 @@ pub fn shard_config(options: &Options) -> Config {
         xkey: XKey::new().public_key(),
         host,
         port,
-        auth: options.authorization.to_auth(&Directory::default()),
+        auth: options.authorization.to_auth(&accounts),
         nonce_key: auth::nonce_key(),
+        accounts,
         auth_timeout: options.auth_timeout,
         headers: !options.no_header_support,
         max_control_line: options.max_control_line,
@@ -546,6 +580,20 @@ pub fn shard_config(options: &Options) -> Config {
         jetstream: options.jetstream.is_some(),
         domain: options.jetstream.as_ref().map_or_else(String::new, |js| js.domain.clone()),
         lame_duck_grace: options.lame_duck_grace_period,
+        proxy_protocol: options.proxy_protocol,
+        websocket: options.websocket.as_ref().map(|door| way_in::WebSocket {
+            host: door.host.clone(),
+            port: match door.port {
+                Port::Fixed(port) => port,
+                Port::Random => 0,
+            },
+            tls: door.tls.is_some(),
+            pinned: door.tls.as_ref().map_or_else(Vec::new, |tls| tls.pinned.clone()),
+            handshake_timeout: door.handshake_timeout,
+            auth_timeout: door.auth_timeout,
+            ping_interval: door.ping_interval,
+            overrides_auth: false,
+        }),
         tls: options.tls.as_ref().map(|tls| way_in::Tls {
             optional: options.allow_non_tls,
             verify: tls.verify,
@@ -557,6 +605,37 @@ pub fn shard_config(options: &Options) -> Config {
         }),
         ..Config::default()
     }
+}
+
+const fn websocket_scheme(secure: bool) -> &'static str {
+    if secure { "wss" } else { "ws" }
+}
+
+fn listen(options: &Options) -> Result<TcpListener, String> {
+    let port = match options.port {
+        Port::Fixed(port) => port,
+        Port::Random => 0,
+    };
+    listen::listen(&options.host, options.port)
+        .map_err(|reason| format!("Error listening on port: {}:{port}, \"{reason}\"", options.host))
+}
+
+/// The port for WebSocket, and its address.
+fn listen_for_websocket(
+    options: &Options,
+    logger: &Logger,
+) -> Result<(Option<TcpListener>, Option<SocketAddr>), String> {
+    let Some(door) = &options.websocket else { return Ok((None, None)) };
+    let problem = |reason| format!("Unable to listen for websocket connections: {reason}");
+    let listener = listen::listen(&door.host, door.port).map_err(problem)?;
+    let address = listener.local_addr().map_err(|error| problem(error.to_string()))?;
+    let (scheme, host, port) = (websocket_scheme(door.tls.is_some()), &door.host, address.port());
+    logger.info(format_args!("Listening for websocket clients on {scheme}://{host}:{port}"));
+    if door.tls.is_none() {
+        let text = "Websocket not configured with TLS. DO NOT USE IN PRODUCTION!";
+        logger.line(log::Level::Warn, text);
+    }
+    Ok((Some(listener), Some(address)))
 }
 
 /// The address that INFO names, with its port if that is not the one listened on.
@@ -615,51 +694,4 @@ fn mesh(count: usize) -> Result<Vec<Lanes>, String> {
         }
     }
     Ok(wakers.into_iter().zip(ends).map(|(own, ends)| Lanes::new(own, ends)).collect())
-}
-
-/// The listening socket. An address that names no interface takes IPv4 and IPv6 alike.
-fn listen(options: &Options) -> Result<TcpListener, String> {
-    use nix::sys::socket::{
-        self, AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, sockopt,
-    };
-    use std::net::ToSocketAddrs as _;
-    use std::os::fd::AsRawFd as _;
-
-    let port = match options.port {
-        Port::Fixed(port) => port,
-        Port::Random => 0,
-    };
-    let host = match options.host.as_str() {
-        "0.0.0.0" | "" => "::",
-        host => host,
-    };
-    let shown = format!("{}:{port}", options.host);
-    let fail =
-        |error: &dyn std::fmt::Display| format!("Error listening on port: {shown}, \"{error}\"");
-    let open = |address: SocketAddr| -> nix::Result<TcpListener> {
-        let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let socket = socket::socket(family, SockType::Stream, flags, SockProtocol::Tcp)?;
-        socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-        // Accepted sockets inherit it.
-        socket::setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
-        if address.is_ipv6() {
-            socket::setsockopt(&socket, sockopt::Ipv6V6Only, &!address.ip().is_unspecified())?;
-        }
-        socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-        socket::listen(&socket, Backlog::MAXALLOWABLE)?;
-        Ok(socket.into())
-    };
-    let resolve = |host: &str| (host, port).to_socket_addrs().map_err(|error| fail(&error));
-    let first = |host: &str| resolve(host)?.next().ok_or_else(|| fail(&"no such host"));
-    match open(first(host)?) {
-        // A machine without IPv6.
-        Err(nix::errno::Errno::EAFNOSUPPORT) if host == "::" => {
-            open(first("0.0.0.0")?).map_err(|error| fail(&error.desc()))
-        }
-        Err(error) => {
-            Err(fail(&format!("listen tcp {shown}: bind: {}", error.desc().to_lowercase())))
-        }
-        Ok(listener) => Ok(listener),
-    }
 }

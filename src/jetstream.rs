@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ::jetstream::{AccountLimits, Config as Rules, JetStream};
+use accounts::{Directory, StorageLimits};
 use base::AccountId;
 use nix::sys::statvfs::statvfs;
 use shard::Config;
@@ -37,6 +38,9 @@ pub(crate) fn prepare(
     let problem = |what: &dyn std::fmt::Display| {
         format!("Can't start JetStream: could not create storage directory - {what}")
     };
+    if options.keys.is_some() {
+        return Err("Can't start JetStream: encryption at rest is not there yet".into());
+    }
     std::fs::create_dir_all(directory).map_err(|error| problem(&error))?;
     let rules = Rules {
         server_name: config.server_name.clone(),
@@ -51,8 +55,32 @@ pub(crate) fn prepare(
         seed,
     };
     announce(options, &rules, logger);
-    let tenants = vec![(AccountId::GLOBAL, String::from("$G"), AccountLimits::default())];
+    let tenants = tenants(&config.accounts)?;
     Ok(Parts { rules, options: options.clone(), seed, tenants })
+}
+
+/// Who may store messages.
+fn tenants(directory: &Directory) -> Result<Vec<Tenant>, String> {
+    if directory.get(AccountId::SYSTEM).jetstream.is_some() {
+        return Err("jetstream can not be enabled on the system account".to_owned());
+    }
+    let limited = directory.present().filter_map(|(id, account)| {
+        Some((id, account.name.clone(), limits_of(&account.jetstream?)))
+    });
+    Ok(limited.collect())
+}
+
+fn limits_of(limits: &StorageLimits) -> AccountLimits {
+    AccountLimits {
+        max_memory: limits.memory,
+        max_store: limits.file,
+        max_streams: limits.streams,
+        max_consumers: limits.consumers,
+        max_ack_pending: limits.ack_pending,
+        memory_max_stream_bytes: limits.memory_stream,
+        store_max_stream_bytes: limits.file_stream,
+        max_bytes_required: limits.max_bytes_required,
+    }
 }
 
 fn announce(options: &Options, rules: &Rules, logger: &Logger) {

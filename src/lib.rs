@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod doctor;
 mod jetstream;
+mod listen;
 pub mod log;
 pub mod memory;
 pub mod monitor;

@@ -39,6 +39,7 @@ impl PortsFile {
         directory: &Path,
         nats: SocketAddr,
         monitor: Option<SocketAddr>,
+        websocket: Option<(&str, SocketAddr)>,
     ) -> Result<Self, String> {
         let program = std::env::args().next().unwrap_or_default();
         let program = Path::new(&program).file_name().unwrap_or(EXECUTABLE.as_ref());
@@ -51,6 +52,9 @@ impl PortsFile {
         json.insert("nats".into(), urls("nats", nats).into());
         if let Some(address) = monitor {
             json.insert("monitoring".into(), urls("http", address).into());
+        }
+        if let Some((scheme, address)) = websocket {
+            json.insert("websocket".into(), urls(scheme, address).into());
         }
         let json = serde_json::Value::Object(json).to_string();
         write_file(&path, json.as_bytes(), 0o666)
@@ -335,7 +339,7 @@ mod tests {
         let directory = std::env::temp_dir();
         let address: SocketAddr = "127.0.0.1:4222".parse().expect("an address");
         let monitor: SocketAddr = "[::1]:8222".parse().expect("an address");
-        let file = PortsFile::write(&directory, address, Some(monitor));
+        let file = PortsFile::write(&directory, address, Some(monitor), None);
         let file = file.expect("the directory is writable");
         let path = file.path.clone();
         let json = fs::read_to_string(&path).expect("the file is there");

@@ -85,16 +85,22 @@ pub(crate) struct Terms {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Files {
     client: Option<Terms>,
+    websocket: Option<Terms>,
 }
 
 impl Files {
     /// Reads the files that the options name. The error is one line for the user.
     pub(crate) fn read(options: &Options) -> Result<Self, String> {
-        Ok(Self { client: options.tls.as_ref().map(load).transpose()? })
+        let websocket = options.websocket.as_ref().and_then(|door| door.tls.as_ref());
+        Ok(Self {
+            client: options.tls.as_ref().map(load).transpose()?,
+            websocket: websocket.map(load).transpose()?,
+        })
     }
 
     pub(crate) fn secrets(&self) -> Secrets {
-        Secrets { client: self.client.as_ref().map(|terms| terms.config.clone()) }
+        let config = |terms: &Option<Terms>| terms.as_ref().map(|terms| terms.config.clone());
+        Secrets { client: config(&self.client), websocket: config(&self.websocket) }
     }
 
     /// What a reload has to say if files changed.
@@ -111,7 +117,7 @@ impl Files {
 
     /// Tells what was asked for and is not there.
     pub(crate) fn warn(&self, logger: &Logger) {
-        for warning in self.client.iter().flat_map(|terms| &terms.warnings) {
+        for warning in self.client.iter().chain(&self.websocket).flat_map(|terms| &terms.warnings) {
             logger.line(Level::Warn, warning);
         }
     }

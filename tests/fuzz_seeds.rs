@@ -13,6 +13,8 @@ mod jetstream_requests;
 mod query;
 #[path = "fuzz/bodies/shard.rs"]
 mod shard_cores;
+#[path = "fuzz/bodies/storage.rs"]
+mod storage_files;
 #[path = "fuzz/bodies/wire.rs"]
 mod wire_bytes;
 
@@ -53,6 +55,11 @@ fn connect() {
 #[test]
 fn query() {
     run_seeds("query", query::run);
+}
+
+#[test]
+fn storage() {
+    run_seeds("storage", storage_files::run);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! TLS as async-nats, the official Rust client, speaks it, on one and two cores.
+//! TLS and WebSocket as async-nats, the official Rust client, speaks them, and the PROXY protocol,
+//! on one and two cores.
 //!
 //! `PINION_BROKER` replaces the pinion under test.
 
@@ -44,6 +45,13 @@ scenarios! {
     renews_its_certificate,
     pins_certificates,
     outlives_broken_handshakes,
+    speaks_websocket,
+    speaks_websocket_over_tls,
+    keeps_to_the_rules_of_websocket,
+    inflates_what_was_compressed,
+    refuses_what_is_no_upgrade,
+    believes_a_proxy,
+    survives_a_storm,
 }
 
 fn run(scenario: impl Future<Output = Outcome>) {
@@ -246,4 +254,200 @@ async fn outlives_broken_handshakes(cores: u32) -> Outcome {
     stranger.write_all(&vec![0; 70_000])?;
     broker.wait_for_log("TLS handshake error: tls: ", WAIT)?;
     exchange(&open(&broker, options()).await?).await
+}
+
+/// A configuration with a port for WebSocket, and where the port will be told.
+fn websocket(name: &str, cores: u32, more: &str) -> Result<(String, PathBuf), Box<dyn Error>> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("ports-{name}-{cores}"));
+    let _none_yet = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder)?;
+    let config = format!(
+        "debug: true\nports_file_dir: '{}'\nwebsocket {{ host: '127.0.0.1', port: -1, {more} }}\n",
+        folder.display()
+    );
+    Ok((config, folder))
+}
+
+/// The port for WebSocket, as the ports file tells it.
+fn websocket_port(folder: &Path) -> Result<u16, Box<dyn Error>> {
+    let file = std::fs::read_dir(folder)?.flatten().next().ok_or("no ports file")?;
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(file.path())?)?;
+    let url = json["websocket"][0].as_str().ok_or("no port for WebSocket")?;
+    Ok(url.rsplit(':').next().unwrap_or_default().parse()?)
+}
+
+async fn speaks_websocket(cores: u32) -> Outcome {
+    let (config, folder) = websocket("plain", cores, "no_tls: true, compression: true")?;
+    let broker = start(cores, &config, &[])?;
+    let address = format!("ws://127.0.0.1:{}", websocket_port(&folder)?);
+    let client = timeout(WAIT, ConnectOptions::new().connect(address)).await??;
+    exchange(&client).await?;
+    let plain = ConnectOptions::new().connect(broker.address().to_string()).await?;
+    let mut subscription = client.subscribe("across").await?;
+    client.flush().await?;
+    exchange(&client).await?;
+    plain.publish("across", "doors".into()).await?;
+    let message = timeout(WAIT, subscription.next()).await?.ok_or("it ends")?;
+    assert_eq!(message.payload, "doors");
+    Ok(())
+}
+
+async fn speaks_websocket_over_tls(cores: u32) -> Outcome {
+    let [pem, key] =
+        ["server.pem", "server.key"].map(|name| certificate(name).display().to_string());
+    let more = format!("tls {{ cert_file: '{pem}', key_file: '{key}' }}");
+    let (config, folder) = websocket("tls", cores, &more)?;
+    let _broker = start(cores, &config, &[])?;
+    let address = format!("wss://localhost:{}", websocket_port(&folder)?);
+    exchange(&timeout(WAIT, options().connect(address)).await??).await
+}
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+
+/// A connection to the port for WebSocket that got its INFO.
+fn upgraded(port: u16, more: &str) -> Result<TcpStream, Box<dyn Error>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(WAIT))?;
+    stream.write_all(format!("{UPGRADE}{more}\r\n").as_bytes())?;
+    read_until(&mut stream, b"\r\n\r\n")?;
+    let mut head = [0; 4];
+    stream.read_exact(&mut head)?;
+    let mut info = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
+    stream.read_exact(&mut info)?;
+    Ok(stream)
+}
+
+fn read_until(stream: &mut TcpStream, end: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut found = Vec::new();
+    while !found.ends_with(end) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        found.extend(byte);
+    }
+    Ok(found)
+}
+
+/// A frame with a mask of zeros.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+    frame.extend_from_slice(payload);
+    frame
+}
+
+async fn keeps_to_the_rules_of_websocket(cores: u32) -> Outcome {
+    let (config, folder) = websocket("rules", cores, "no_tls: true")?;
+    let broker = start(cores, &config, &[])?;
+    let port = websocket_port(&folder)?;
+    for (input, output) in [
+        (frame(0x82, b"PING\r\n"), &b"\x82\x06PONG\r\n"[..]),
+        (
+            [frame(0x02, b"PI"), frame(0x00, b""), frame(0x80, b"NG\r\n")].concat(),
+            b"\x82\x06PONG\r\n",
+        ),
+        (frame(0x89, b"hi"), b"\x8a\x02hi"),
+        (frame(0x88, b""), b"\x88\x00"),
+        (frame(0x88, b"\x03\xe8bye"), b"\x88\x05\x03\xe8bye"),
+        (b"\x82\x06PING\r\n".to_vec(), b"\x88\x12\x03\xeamask bit missing"),
+        (frame(0x83, b""), b"\x88\x12\x03\xeaunknown opcode 3"),
+    ] {
+        let mut stream = upgraded(port, "")?;
+        for byte in input {
+            stream.write_all(&[byte])?;
+        }
+        let mut found = vec![0; output.len()];
+        stream.read_exact(&mut found)?;
+        assert_eq!(found, output);
+    }
+    broker.wait_for_log("read error: mask bit missing", WAIT)?;
+    let mut stream = upgraded(port, "Nats-No-Masking: true\r\n")?;
+    stream.write_all(b"\x82\x06PING\r\n")?;
+    read_until(&mut stream, b"\x82\x06PONG\r\n")?;
+    Ok(())
+}
+
+async fn inflates_what_was_compressed(cores: u32) -> Outcome {
+    let (config, folder) = websocket("deflate", cores, "no_tls: true, compression: true")?;
+    let broker = start(cores, &config, &[])?;
+    let port = websocket_port(&folder)?;
+    let mut stream = upgraded(port, "Sec-WebSocket-Extensions: permessage-deflate\r\n")?;
+    // A stored block and a sync flush without its tail, in two fragments.
+    stream.write_all(&frame(0x42, b"\x00\x06\x00\xf9\xffPI"))?;
+    stream.write_all(&frame(0x80, b"NG\r\n\x00"))?;
+    read_until(&mut stream, b"\x82\x06PONG\r\n")?;
+    stream.write_all(&frame(0xc2, b"\xff\xff\xff\xff"))?;
+    broker.wait_for_log("read error: flate: corrupt input", WAIT)?;
+    Ok(())
+}
+
+async fn refuses_what_is_no_upgrade(cores: u32) -> Outcome {
+    let more = "no_tls: true, allowed_origins: ['http://there']";
+    let (config, folder) = websocket("refusal", cores, more)?;
+    let broker = start(cores, &config, &[])?;
+    let port = websocket_port(&folder)?;
+    let ask = |text: String| -> Result<String, Box<dyn Error>> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(WAIT))?;
+        stream.write_all(text.as_bytes())?;
+        Ok(String::from_utf8(read_until(&mut stream, b"\r\n")?)?)
+    };
+    assert_eq!(ask("GARBAGE\r\n\r\n".into())?, "HTTP/1.1 400 Bad Request\r\n");
+    let plain = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(ask(plain.into())?, "HTTP/1.1 400 Bad Request\r\n");
+    broker.wait_for_log("websocket handshake error: invalid value for header 'Upgrade'", WAIT)?;
+    let elsewhere = format!("{UPGRADE}Origin: http://elsewhere\r\n\r\n");
+    assert_eq!(ask(elsewhere)?, "HTTP/1.1 403 Forbidden\r\n");
+    let there = format!("{UPGRADE}Origin: http://there\r\n\r\n");
+    assert_eq!(ask(there)?, "HTTP/1.1 101 Switching Protocols\r\n");
+    Ok(())
+}
+
+async fn believes_a_proxy(cores: u32) -> Outcome {
+    let broker = start(cores, "debug: true\nproxy_protocol: true", &[])?;
+    let text = b"PROXY TCP4 1.2.3.4 5.6.7.8 1000 4222\r\n";
+    let mut binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    binary.extend([1, 2, 3, 5, 9, 9, 9, 9, 0x03, 0xe8, 0, 80]);
+    for (header, address) in [(&text[..], "1.2.3.4:1000 - cid:"), (&binary, "1.2.3.5:1000 - cid:")]
+    {
+        let mut stream = TcpStream::connect(broker.address())?;
+        stream.set_read_timeout(Some(WAIT))?;
+        for byte in header {
+            stream.write_all(&[*byte])?;
+        }
+        stream.write_all(b"CONNECT {\"verbose\":false}\r\nPING\r\n")?;
+        read_until(&mut stream, b"PONG\r\n")?;
+        drop(stream);
+        broker.wait_for_log(address, WAIT)?;
+    }
+    let mut stream = TcpStream::connect(broker.address())?;
+    stream.write_all(b"PROXY TCP4 nonsense\r\n")?;
+    broker.wait_for_log("Error reading PROXY protocol header from 127.0.0.1:", WAIT)?;
+    let direct = ConnectOptions::new().connect(broker.address().to_string()).await?;
+    exchange(&direct).await
+}
+
+/// Hundreds that come at once all get in, and one that was there before is heard meanwhile.
+async fn survives_a_storm(cores: u32) -> Outcome {
+    const COMERS: usize = 200;
+    let broker = start(cores, &tls("rsa", ""), &[])?;
+    let resident = open(&broker, options()).await?;
+    let address = format!("tls://localhost:{}", broker.address().port());
+    let comers: Vec<_> = (0..COMERS)
+        .map(|_| tokio::spawn(options().connection_timeout(PATIENCE).connect(address.clone())))
+        .collect();
+    exchange(&resident).await?;
+    let mut inside = Vec::new();
+    for comer in comers {
+        inside.push(comer.await??);
+    }
+    assert_eq!(inside.len(), COMERS);
+    let mut subscription = resident.subscribe("all").await?;
+    exchange(&resident).await?;
+    for client in &inside {
+        client.publish("all", "".into()).await?;
+    }
+    for _ in 0..COMERS {
+        timeout(WAIT, subscription.next()).await?.ok_or("it ends")?;
+    }
+    Ok(())
 }

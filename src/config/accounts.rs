@@ -1,47 +1,55 @@
-//! `accounts`, and the keys about where accounts come from. All of it is still to come; here it is
-//! checked for form, and names for being defined.
+//! `accounts`, and the keys about where accounts come from.
 
 use std::collections::HashSet;
 
+use accounts::{Account, Directory, Limits, Permissions};
+use base::AccountId;
+
 use super::auth::{self, is_subject, shown, string_list};
+use super::exchange::{self, Offers};
 use super::jetstream;
+use super::mappings;
 use super::nkey::{self, Kind};
-use super::schema::{Reader, Row, Shape, array, at, boolean, integer, known, map, text};
+use super::schema::{Reader, at, boolean, integer, text};
 use super::tree::{Map, Node, Value};
 use crate::notation::{parse_duration, quote};
 
 /// The account that is always there.
 const GLOBAL: &str = "$G";
 
-static ROWS: &[Row] = &[
-    known(&["nkey"], Shape::With(check_nkey)),
-    known(&["imports"], Shape::With(check_imports)),
-    known(&["exports"], Shape::With(check_exports)),
-    known(&["jetstream"], Shape::With(jetstream::check_account)),
-    known(&["users"], Shape::With(check_users)),
-    known(&["default_permissions"], Shape::With(auth::check_permissions)),
-    known(&["mappings", "maps"], Shape::With(check_mappings)),
-    known(&["limits"], Shape::With(check_limits)),
-    known(&["msg_trace", "trace_dest"], Shape::With(check_trace)),
-];
+/// The system account, unless another is named.
+const SYSTEM: &str = "$SYS";
 
 /// `accounts`: a list of names, or a map of blocks.
-pub(super) fn check(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+pub(super) fn set(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
     match &node.value {
-        Value::Array(names) => check_names(reader, names),
+        Value::Array(names) => set_names(reader, names),
         Value::Map(accounts) => {
-            reader.mentioned_accounts.clear();
-            check_map(reader, accounts);
-            if reader.errors.is_empty() {
-                check_mentioned(reader, accounts, node);
-            }
+            set_map(reader, accounts, node);
             Ok(())
         }
         _ => Ok(()),
     }
 }
 
-fn check_names(reader: &mut Reader, names: &[Node]) -> Result<(), String> {
+/// The accounts that the file has named so far.
+fn directory(reader: &mut Reader) -> &mut Directory {
+    reader.settings.accounts.get_or_insert_default()
+}
+
+/// Where an account stands: `$SYS` has a place of its own.
+fn place(reader: &mut Reader, account: Account) -> AccountId {
+    reader.settings.has_named_system |= account.name == SYSTEM;
+    let directory = directory(reader);
+    if account.name == SYSTEM {
+        directory.accounts[AccountId::SYSTEM.index()] = account;
+        return AccountId::SYSTEM;
+    }
+    directory.accounts.push(account);
+    AccountId(directory.accounts.len() as u32 - 1)
+}
+
+fn set_names(reader: &mut Reader, names: &[Node]) -> Result<(), String> {
     let mut seen = HashSet::new();
     for node in names {
         let name = text(node)?;
@@ -49,17 +57,20 @@ fn check_names(reader: &mut Reader, names: &[Node]) -> Result<(), String> {
             reader.errors.push(at(node, &format!("{} is a Reserved Account", quote(&name))));
         } else if !seen.insert(name.clone()) {
             reader.errors.push(at(node, &format!("Duplicate Account Entry: {name}")));
+        } else {
+            place(reader, Account::new(&name));
         }
     }
     Ok(())
 }
 
-fn check_map(reader: &mut Reader, accounts: &Map) {
+fn set_map(reader: &mut Reader, accounts: &Map, whole: &Node) {
+    let mut all = Vec::new();
     for (name, node) in accounts.iter() {
         if node.referenced {
             continue;
         }
-        let Value::Map(account) = &node.value else {
+        let Value::Map(block) = &node.value else {
             reader.errors.push(at(node, "Expected map entries for accounts"));
             continue;
         };
@@ -67,31 +78,74 @@ fn check_map(reader: &mut Reader, accounts: &Map) {
             reader.errors.push(at(node, &format!("{} is a Reserved Account", quote(name))));
             continue;
         }
-        reader.read_block(ROWS, account);
+        let (account, offers) = read_account(reader, name, block);
+        let id = place(reader, account);
+        all.push((id, offers));
+    }
+    // What accounts share is looked at once all of them are there and sound.
+    if reader.errors.is_empty() {
+        let has_system = !reader.settings.no_system_account.unwrap_or(false);
+        let directory = directory(reader);
+        directory.has_system = has_system;
+        let complaints = exchange::connect(directory, all);
+        reader.errors.extend(complaints.iter().map(|complaint| at(whole, complaint)));
     }
 }
 
-/// Accounts that imports and exports speak of have to be there.
-fn check_mentioned(reader: &mut Reader, accounts: &Map, node: &Node) {
-    for (name, purpose) in std::mem::take(&mut reader.mentioned_accounts) {
-        if accounts.get(&name).is_none_or(|account| account.referenced) {
-            let reason = format!("{} account not defined for {purpose}", quote(&name));
-            reader.errors.push(at(node, &reason));
+/// Reads the block of one account.
+fn read_account(reader: &mut Reader, name: &str, block: &Map) -> (Account, Offers) {
+    let mut account = Account::new(name);
+    let mut offers = Offers::default();
+    let mut users = None;
+    for (key, node) in block.iter() {
+        let read = match key.to_lowercase().as_str() {
+            "nkey" => read_nkey(node).map(|key| account.nkey = Some(key)),
+            "imports" => exchange::read_imports(reader, node, &mut offers),
+            "exports" => exchange::read_exports(reader, node, &mut offers),
+            "jetstream" => {
+                jetstream::read_account(reader, node).map(|limits| account.jetstream = limits)
+            }
+            "users" => auth::read_users(reader, node).map(|read| users = Some((read, node))),
+            "default_permissions" => auth::read_permissions(reader, node)
+                .map(|read| account.default_permissions = Some(read)),
+            "mappings" | "maps" => mappings::read(reader, node).map(|read| account.mappings = read),
+            "limits" => read_limits(reader, node).map(|limits| account.limits = limits),
+            "msg_trace" | "trace_dest" => {
+                read_trace(reader, key, node).map(|trace| account.trace = trace)
+            }
+            _ => {
+                reader.unknown(key, node);
+                Ok(())
+            }
+        };
+        if let Err(problem) = read {
+            reader.errors.push(problem);
         }
     }
+    if let Some((users, node)) = users
+        && let Err(problem) =
+            add_users(reader, (name, account.default_permissions.as_ref()), users, node)
+    {
+        reader.errors.push(problem);
+    }
+    (account, offers)
 }
 
-fn check_nkey(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+fn read_nkey(node: &Node) -> Result<String, String> {
     let key = text(node).unwrap_or_default();
     if nkey::is_public(&key, Kind::Account) {
-        return Ok(());
+        return Ok(key);
     }
     let shown = quote(&shown(&node.value));
     Err(at(node, &format!("Not a valid public nkey for an account: {shown}")))
 }
 
-fn check_users(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    let users = auth::read_users(reader, node)?;
+fn add_users(
+    reader: &mut Reader,
+    (account, default): (&str, Option<&Permissions>),
+    mut users: Vec<auth::User>,
+    node: &Node,
+) -> Result<(), String> {
     let has = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
     if !users.is_empty() && has(&reader.settings.username) {
         return Err(at(node, "Can not have a single user/pass and accounts"));
@@ -99,38 +153,44 @@ fn check_users(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> 
     if !users.is_empty() && has(&reader.settings.token) {
         return Err(at(node, "Can not have a token and accounts"));
     }
+    for user in &mut users {
+        account.clone_into(&mut user.account);
+    }
+    if let Some(permissions) = default {
+        auth::give_default(&mut users, permissions);
+    }
     auth::add_users(reader, users, node)
 }
 
-fn check_limits(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    const NAMES: [&str; 8] = [
-        "max_connections",
-        "max_conn",
-        "max_subscriptions",
-        "max_subs",
-        "max_payload",
-        "max_pay",
-        "max_leafnodes",
-        "max_leafs",
-    ];
-    let Value::Map(limits) = &node.value else {
+/// Negative limits are none.
+fn read_limits(reader: &mut Reader, node: &Node) -> Result<Limits, String> {
+    let Value::Map(block) = &node.value else {
         let shown = shown(&node.value);
         return Err(at(node, &format!("Expected account limits to be a map/struct, got {shown}")));
     };
-    for (key, node) in limits.iter() {
-        if NAMES.contains(&key.to_lowercase().as_str()) {
-            integer(node)?;
-        } else if !node.referenced {
-            let reason = format!("Unknown field {} parsing account limits", quote(key));
-            reader.errors.push(at(node, &reason));
-        }
+    let mut limits = Limits::default();
+    for (key, node) in block.iter() {
+        let limit = match key.to_lowercase().as_str() {
+            "max_connections" | "max_conn" => &mut limits.connections,
+            "max_subscriptions" | "max_subs" => &mut limits.subscriptions,
+            "max_payload" | "max_pay" => &mut limits.payload,
+            "max_leafnodes" | "max_leafs" => &mut limits.leaf_nodes,
+            _ if node.referenced => continue,
+            _ => {
+                let reason = format!("Unknown field {} parsing account limits", quote(key));
+                reader.errors.push(at(node, &reason));
+                continue;
+            }
+        };
+        *limit = u64::try_from(integer(node)?).ok();
     }
-    Ok(())
+    Ok(limits)
 }
 
-fn check_trace(reader: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
+/// Where traces go, and how many of 100 are taken.
+fn read_trace(reader: &mut Reader, key: &str, node: &Node) -> Result<Option<(String, u8)>, String> {
     let block = match &node.value {
-        Value::String(_) => return check_trace_destination(key, node),
+        Value::String(_) => return Ok(Some((read_trace_destination(key, node)?, 100))),
         Value::Map(block) => block,
         other => {
             let (key, found) = (quote(key), other.type_name());
@@ -141,17 +201,11 @@ fn check_trace(reader: &mut Reader, key: &str, node: &Node) -> Result<(), String
             ));
         }
     };
-    let (mut has_destination, mut has_sampling) = (false, false);
+    let (mut destination, mut sampling) = (None, None);
     for (name, node) in block.iter() {
         match name.to_lowercase().as_str() {
-            "dest" => {
-                check_trace_destination(name, node)?;
-                has_destination = true;
-            }
-            "sampling" => {
-                check_trace_sampling(name, node)?;
-                has_sampling = true;
-            }
+            "dest" => destination = Some(read_trace_destination(name, node)?),
+            "sampling" => sampling = Some(read_trace_sampling(name, node)?),
             _ if node.referenced => {}
             _ => {
                 let (name, key) = (quote(name), quote(key));
@@ -160,26 +214,26 @@ fn check_trace(reader: &mut Reader, key: &str, node: &Node) -> Result<(), String
             }
         }
     }
-    if has_sampling && !has_destination {
+    if sampling.is_some() && destination.is_none() {
         let reason = "Trace destination sampling ignored since no destination was set";
         reader.warnings.push(at(node, reason));
     }
-    Ok(())
+    Ok(destination.map(|subject| (subject, sampling.unwrap_or(100))))
 }
 
-fn check_trace_destination(key: &str, node: &Node) -> Result<(), String> {
+fn read_trace_destination(key: &str, node: &Node) -> Result<String, String> {
     let subject = text(node).map_err(|_| {
         let (key, found) = (quote(key), node.value.type_name());
         at(node, &format!("Field {key} should be a string, got {found}"))
     })?;
     let is_literal = !subject.split('.').any(|token| token == "*" || token == ">");
     if is_literal && is_subject(&subject) {
-        return Ok(());
+        return Ok(subject);
     }
     Err(at(node, &format!("Trace destination {} is not valid", quote(&subject))))
 }
 
-fn check_trace_sampling(key: &str, node: &Node) -> Result<(), String> {
+fn read_trace_sampling(key: &str, node: &Node) -> Result<u8, String> {
     let percent = match &node.value {
         Value::Integer(percent) => *percent,
         Value::String(_) => {
@@ -203,298 +257,7 @@ fn check_trace_sampling(key: &str, node: &Node) -> Result<(), String> {
             format!("Ttrace destination sampling value {percent} is invalid, needs to be [1..100]");
         return Err(at(node, &reason));
     }
-    Ok(())
-}
-
-/// `mappings`: a subject to a destination, to a weighted one, or to a list of those.
-pub(super) fn check_mappings(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    for (subject, destination) in map(node)?.iter() {
-        if !is_subject(subject) {
-            let reason = format!("Subject {} is not a valid subject", quote(subject));
-            reader.errors.push(at(node, &reason));
-            continue;
-        }
-        let weighted: &[Node] = match &destination.value {
-            Value::String(_) => continue,
-            Value::Array(destinations) => destinations,
-            _ => std::slice::from_ref(destination),
-        };
-        for destination in weighted {
-            if let Err(problem) = check_destination(destination) {
-                reader.errors.push(problem);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_destination(node: &Node) -> Result<(), String> {
-    let Value::Map(destination) = &node.value else {
-        return Err(at(node, "Expected an entry for the mapping destination"));
-    };
-    let mut subject = String::new();
-    let mut has_weight = false;
-    for (key, node) in destination.iter() {
-        match key.to_lowercase().as_str() {
-            "dest" | "destination" => subject = text(node)?,
-            "cluster" => drop(text(node)?),
-            "weight" => {
-                check_weight(node)?;
-                has_weight = true;
-            }
-            _ => {
-                let reason = format!("Unknown field {} for mapping destination", quote(key));
-                return Err(at(node, &reason));
-            }
-        }
-    }
-    if !has_weight {
-        let subject = quote(&subject);
-        return Err(at(node, &format!("Missing weight for mapping destination {subject}")));
-    }
-    Ok(())
-}
-
-fn check_weight(node: &Node) -> Result<(), String> {
-    let weight = match &node.value {
-        Value::Integer(weight) => *weight,
-        Value::String(_) => {
-            let written = text(node)?;
-            let number = written.strip_suffix('%').unwrap_or(&written);
-            number.parse().map_err(|_| {
-                at(node, &format!("Invalid weight {} for mapping destination", quote(number)))
-            })?
-        }
-        other => {
-            let shown = shown(other);
-            return Err(at(node, &format!("Unknown entry type for weight of {shown}\n")));
-        }
-    };
-    if !(0..=100).contains(&weight) {
-        return Err(at(node, &format!("Invalid weight {weight} for mapping destination")));
-    }
-    Ok(())
-}
-
-fn check_exports(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    let exports = array(node).map_err(|_| {
-        at(node, &format!("Exports should be an array, got {}", node.value.type_name()))
-    })?;
-    for node in exports {
-        if let Err(problem) = check_export(reader, node) {
-            reader.errors.push(problem);
-        }
-    }
-    Ok(())
-}
-
-fn check_export(reader: &mut Reader, node: &Node) -> Result<(), String> {
-    let Value::Map(export) = &node.value else {
-        let found = node.value.type_name();
-        return Err(at(
-            node,
-            &format!("Export Items should be a map with type entry, got {found}"),
-        ));
-    };
-    let kind = kind_of(export);
-    for (key, node) in export.iter() {
-        let for_service_only = |what: &str| {
-            if kind == Some("stream") {
-                return Err(at(node, &format!("Detected {what} directive on non-service")));
-            }
-            Ok(())
-        };
-        match key.to_lowercase().as_str() {
-            name @ ("stream" | "service") => {
-                let subject = text(node).map_err(|_| {
-                    let found = node.value.type_name();
-                    at(node, &format!("Expected {name} name to be string, got {found}"))
-                })?;
-                if let Some(other) = kind.filter(|kind| *kind != name) {
-                    let subject = quote(&subject);
-                    let reason = format!("Detected {name} {subject} but already saw a {other}");
-                    return Err(at(node, &reason));
-                }
-            }
-            "response" | "response_type" => {
-                check_response_type(node)?;
-                for_service_only("response")?;
-            }
-            "threshold" | "response_threshold" | "response_max_time" | "response_time" => {
-                check_threshold(node)?;
-                for_service_only("response")?;
-            }
-            "accounts" => {
-                let purpose = format!("{} export", kind.unwrap_or("stream"));
-                for element in array(node)? {
-                    let account = text(element)?;
-                    reader.mentioned_accounts.push((account, purpose.clone()));
-                }
-            }
-            "latency" => {
-                check_latency(node)?;
-                for_service_only("latency")?;
-            }
-            "account_token_position" => drop(integer(node)?),
-            "allow_trace" => {
-                boolean(node)?;
-                for_service_only("allow_trace")?;
-            }
-            _ => reader.unknown(key, node),
-        }
-    }
-    Ok(())
-}
-
-/// Which of the two an import or export is: the one named first.
-fn kind_of(entry: &Map) -> Option<&'static str> {
-    entry.iter().find_map(|(key, _)| match key.to_lowercase().as_str() {
-        "stream" => Some("stream"),
-        "service" => Some("service"),
-        _ => None,
-    })
-}
-
-fn check_response_type(node: &Node) -> Result<(), String> {
-    let kind = text(node).map_err(|_| {
-        let found = node.value.type_name();
-        at(node, &format!("Expected response type to be string, got {found}"))
-    })?;
-    let kinds = ["single", "singleton", "stream", "chunk", "chunked"];
-    if kinds.contains(&kind.to_lowercase().as_str()) {
-        return Ok(());
-    }
-    Err(at(node, &format!("Unknown response type: {}", quote(&kind))))
-}
-
-fn check_threshold(node: &Node) -> Result<(), String> {
-    const REASON: &str = "Expected response threshold to be a parseable time duration, got";
-    let written =
-        text(node).map_err(|_| at(node, &format!("{REASON} {}", node.value.type_name())))?;
-    parse_duration(&written)
-        .map(drop)
-        .map_err(|_| at(node, &format!("{REASON} {}", quote(&written))))
-}
-
-fn check_latency(node: &Node) -> Result<(), String> {
-    let block = match &node.value {
-        Value::String(_) => return Ok(()),
-        Value::Map(block) => block,
-        other => {
-            let found = other.type_name();
-            let reason = "Expected latency entry to be a map/struct or string, got";
-            return Err(at(node, &format!("{reason} {found}")));
-        }
-    };
-    if let Some(sampling) = block.get("sampling") {
-        check_latency_sampling(sampling)?;
-    }
-    let Some(subject) = block.get("subject") else {
-        return Err(at(node, "Latency subject required, but missing"));
-    };
-    text(subject)
-        .map(drop)
-        .map_err(|_| at(subject, "Expected latency subject to be a string, got string"))
-}
-
-fn check_latency_sampling(node: &Node) -> Result<(), String> {
-    let percent = match &node.value {
-        Value::Integer(percent) => *percent,
-        Value::String(_) => {
-            let written = text(node)?;
-            if written.trim().eq_ignore_ascii_case("headers") {
-                return Ok(());
-            }
-            let number = written.strip_suffix('%').unwrap_or(&written);
-            number.parse().map_err(|_| {
-                let number = quote(number);
-                let reason = "Failed to parse latency sample: strconv.Atoi: parsing";
-                at(node, &format!("{reason} {number}: invalid syntax"))
-            })?
-        }
-        other => {
-            let found = other.type_name();
-            let reason = "Expected latency sample to be a string or map/struct, got";
-            return Err(at(node, &format!("{reason} {found}")));
-        }
-    };
-    if !(1..=100).contains(&percent) {
-        return Err(at(node, "bad sampling percentage, should be 1-100"));
-    }
-    Ok(())
-}
-
-fn check_imports(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    let imports = array(node).map_err(|_| {
-        at(node, &format!("Imports should be an array, got {}", node.value.type_name()))
-    })?;
-    for node in imports {
-        if let Err(problem) = check_import(reader, node) {
-            reader.errors.push(problem);
-        }
-    }
-    Ok(())
-}
-
-fn check_import(reader: &mut Reader, node: &Node) -> Result<(), String> {
-    let Value::Map(import) = &node.value else {
-        let found = node.value.type_name();
-        return Err(at(
-            node,
-            &format!("Import Items should be a map with type entry, got {found}"),
-        ));
-    };
-    let kind = kind_of(import);
-    let has_prefix = import.iter().any(|(key, _)| key.eq_ignore_ascii_case("prefix"));
-    for (key, node) in import.iter() {
-        match key.to_lowercase().as_str() {
-            name @ ("stream" | "service") => {
-                if let Some(other) = kind.filter(|kind| *kind != name) {
-                    let reason = format!("Detected {name} but already saw a {other}");
-                    return Err(at(node, &reason));
-                }
-                check_import_source(reader, name, node)?;
-            }
-            "prefix" => drop(text(node)?),
-            "to" => {
-                text(node)?;
-                if kind == Some("stream") && has_prefix {
-                    let reason = "Stream import can not have a 'prefix' and a 'to' property";
-                    return Err(at(node, reason));
-                }
-            }
-            "share" => drop(boolean(node)?),
-            "allow_trace" => {
-                boolean(node)?;
-                if kind == Some("service") {
-                    return Err(at(node, "Detected allow_trace directive on a non-stream"));
-                }
-            }
-            _ => reader.unknown(key, node),
-        }
-    }
-    Ok(())
-}
-
-fn check_import_source(reader: &mut Reader, kind: &str, node: &Node) -> Result<(), String> {
-    let Value::Map(source) = &node.value else {
-        let kind = if kind == "stream" { "Stream" } else { "Service" };
-        let found = node.value.type_name();
-        return Err(at(node, &format!("{kind} entry should be an account map, got {found}")));
-    };
-    let (mut account, mut subject) = (String::new(), String::new());
-    for (key, node) in source.iter() {
-        match key.to_lowercase().as_str() {
-            "account" => account = text(node)?,
-            "subject" => subject = text(node)?,
-            _ => reader.unknown(key, node),
-        }
-    }
-    if account.is_empty() || subject.is_empty() {
-        return Err(at(node, "Expect an account name and a subject"));
-    }
-    reader.mentioned_accounts.push((account, format!("{kind} import")));
-    Ok(())
+    Ok(percent as u8)
 }
 
 /// `operator`: files or tokens, which are only read once operators are there.

@@ -21,6 +21,8 @@ pub struct Authorization {
     pub proxy_required: bool,
     /// Public keys of trusted proxies.
     pub proxies: Vec<String>,
+    /// Does the file name a system account, but nothing about who else may connect?
+    pub system_only: bool,
 }
 
 impl Authorization {
@@ -37,6 +39,7 @@ impl Authorization {
             no_auth_user: given(&settings.no_auth_user),
             proxy_required: settings.proxy_required.unwrap_or(false),
             proxies: settings.proxies.clone().unwrap_or_default(),
+            system_only: settings.names_only_system(),
         };
         authorization.check_no_auth_user()?;
         Ok(authorization)
@@ -85,6 +88,10 @@ impl Authorization {
                 proxy_required: user.proxy_required,
             };
             list.insert(user.name.clone(), user);
+        }
+        let nobody = auth.simple.no_auth_user.is_empty();
+        if self.system_only && nobody && directory.is_global_only() {
+            auth.admit_everyone();
         }
         auth
     }

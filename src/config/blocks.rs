@@ -1,4 +1,4 @@
-//! Blocks of listeners still to come: other servers, WebSocket and MQTT.
+//! Blocks of listeners still to come: other servers and MQTT.
 
 use super::auth;
 use super::nkey;
@@ -15,8 +15,6 @@ pub(super) const GATEWAY: Shape = Shape::Block(GATEWAY_ROWS, "Expected gateway t
 /// `leafnodes`.
 pub(super) const LEAFNODES: Shape =
     Shape::Block(LEAFNODE_ROWS, "Expected map to define a leafnode");
-/// `websocket`.
-pub(super) const WEBSOCKET: Shape = Shape::Block(WEBSOCKET_ROWS, "Expected websocket to be a map");
 /// `mqtt`.
 pub(super) const MQTT: Shape = Shape::Block(MQTT_ROWS, "Expected mqtt to be a map");
 
@@ -109,34 +107,6 @@ static REMOTE_LEAFNODE_ROWS: &[Row] = &[
 static PROXY_ROWS: &[Row] = &[
     known(&["url", "username", "password"], Text),
     known(&["timeout"], With(check_proxy_timeout)),
-];
-
-static WEBSOCKET_ROWS: &[Row] = &[
-    known(&["listen"], Listen),
-    known(&["port"], Integer),
-    known(&["host", "net"], Text),
-    known(&["advertise"], Text),
-    known(&["no_tls"], Bool),
-    known(&["tls"], With(tls::check_client)),
-    known(&["same_origin"], Bool),
-    known(
-        &[
-            "allowed_origins",
-            "allowed_origin",
-            "allow_origins",
-            "allow_origin",
-            "origins",
-            "origin",
-        ],
-        TextList("allowed origins"),
-    ),
-    known(&["handshake_timeout"], With(check_handshake_timeout)),
-    known(&["compress", "compression"], Bool),
-    known(&["authorization", "authentication"], With(auth::check_simple)),
-    known(&["jwt_cookie", "user_cookie", "pass_cookie", "token_cookie"], Text),
-    known(&["no_auth_user"], Text),
-    known(&["headers"], With(check_headers)),
-    known(&["ping_interval"], Duration),
 ];
 
 static MQTT_ROWS: &[Row] = &[
@@ -354,34 +324,6 @@ fn check_migrate(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String
             Err(at(node, &format!("{reason} {found}")))
         }
     }
-}
-
-fn check_handshake_timeout(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    match &node.value {
-        Value::Integer(_) => Ok(()),
-        Value::String(_) => {
-            parse_duration(&text(node)?).map(drop).map_err(|problem| at(node, &problem.to_string()))
-        }
-        other => {
-            let found = other.type_name();
-            Err(at(node, &format!("error parsing handshake timeout: unsupported type {found}")))
-        }
-    }
-}
-
-fn check_headers(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    let Value::Map(headers) = &node.value else {
-        let found = node.value.type_name();
-        return Err(at(node, &format!("error parsing headers: unsupported type {found}")));
-    };
-    for (key, node) in headers.iter() {
-        if text(node).is_err() {
-            let found = node.value.type_name();
-            let reason = format!("error parsing header key {key}: unsupported type {found}");
-            reader.errors.push(at(node, &reason));
-        }
-    }
-    Ok(())
 }
 
 fn check_ack_pending(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use accounts::StorageLimits;
+
 use super::auth::shown;
 use super::schema::{Reader, Row, Rule, Shape, at, boolean, integer, known, row, text};
 use super::store::{Block, Cipher, Sync};
@@ -127,9 +129,36 @@ fn set_integer(
     Ok(())
 }
 
-/// `jetstream` of an account.
-pub(super) fn check_account(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    check_with(reader, node, ACCOUNT_ROWS)
+/// `jetstream` of an account: how much it may store, if it may.
+pub(super) fn read_account(
+    reader: &mut Reader,
+    node: &Node,
+) -> Result<Option<StorageLimits>, String> {
+    check_with(reader, node, ACCOUNT_ROWS)?;
+    let mut limits = StorageLimits::default();
+    let Value::Map(block) = &node.value else {
+        return Ok(is_wanted(&node.value).then_some(limits));
+    };
+    for (key, node) in block.iter() {
+        let limit = match key.to_lowercase().as_str() {
+            "max_memory" | "max_mem" | "mem" | "memory" => &mut limits.memory,
+            "max_store" | "max_file" | "max_disk" | "store" | "disk" => &mut limits.file,
+            "max_streams" | "streams" => &mut limits.streams,
+            "max_consumers" | "consumers" => &mut limits.consumers,
+            "mem_max_stream_bytes" | "memory_max_stream_bytes" => &mut limits.memory_stream,
+            "disk_max_stream_bytes" | "store_max_stream_bytes" => &mut limits.file_stream,
+            "max_ack_pending" => &mut limits.ack_pending,
+            "max_bytes_required" | "max_stream_bytes" | "max_bytes" => {
+                limits.max_bytes_required = matches!(node.value, Value::Bool(true));
+                continue;
+            }
+            _ => continue,
+        };
+        if let Value::Integer(value) = node.value {
+            *limit = value;
+        }
+    }
+    Ok(Some(limits))
 }
 
 fn check_with(reader: &mut Reader, node: &Node, rows: &'static [Row]) -> Result<(), String> {

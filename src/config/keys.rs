@@ -3,7 +3,7 @@
 use super::schema::Rule::{Bool, Duration, Integer, Known, Later, Text, With};
 use super::schema::{Reader, Row, Shape, at, integer, listen, row, text};
 use super::tree::{Node, Value};
-use super::{accounts, auth, blocks, jetstream, native, tls};
+use super::{accounts, auth, blocks, jetstream, mappings, native, tls, websocket};
 use crate::notation::{format_duration, parse_duration, quote};
 
 // What makes a feature wanted.
@@ -76,7 +76,16 @@ pub(super) static TOP: &[Row] = &[
     row(&["reconnect_error_reports"], Integer(|s, v| s.reconnect_error_reports = Some(v))),
     row(&["server_tags"], With(set_tags)),
     row(&["server_metadata"], With(set_metadata)),
+    row(&["accounts"], With(accounts::set)),
+    row(&["mappings", "maps"], With(mappings::set)),
+    row(&["system_account", "system"], With(set_system_account)),
+    row(
+        &["no_system_account", "no_system", "no_sys_acc"],
+        Bool(|s, v| s.no_system_account = Some(v)),
+    ),
     row(&["tls"], With(tls::set)),
+    row(&["websocket", "ws"], With(websocket::set)),
+    row(&["proxy_protocol"], Bool(|s, v| s.proxy_protocol = Some(v))),
     row(&["allow_non_tls"], Bool(|s, v| s.allow_non_tls = Some(v))),
     row(&["pinion"], With(native::set)),
     row(&["http"], With(set_http)),
@@ -91,7 +100,6 @@ pub(super) static TOP: &[Row] = &[
     row(&["disable_sublist_cache", "no_sublist_cache"], Known(Shape::Bool)),
     row(&["prof_block_rate"], Known(Shape::Integer)),
     row(&["feature_flags"], Known(Shape::With(check_feature_flags))),
-    row(&["no_system_account", "no_system", "no_sys_acc"], Known(Shape::Bool)),
     row(&["default_sentinel"], Known(Shape::Text)),
     row(&["store_dir", "storedir"], With(jetstream::set_store_dir)),
     row(&["ocsp"], Known(Shape::With(tls::check_ocsp))),
@@ -100,16 +108,11 @@ pub(super) static TOP: &[Row] = &[
     row(&["prof_port"], Later(Shape::Integer, if_not_zero)),
     row(&["syslog"], Later(Shape::Bool, if_true)),
     row(&["remote_syslog"], Later(Shape::Text, if_not_empty)),
-    row(&["proxy_protocol"], Later(Shape::Bool, if_true)),
     row(&["jetstream"], With(jetstream::set)),
     row(&["cluster"], Later(blocks::CLUSTER, always)),
     row(&["gateway"], Later(blocks::GATEWAY, always)),
     row(&["leaf", "leafnodes"], Later(blocks::LEAFNODES, always)),
-    row(&["websocket", "ws"], Later(blocks::WEBSOCKET, always)),
     row(&["mqtt"], Later(blocks::MQTT, always)),
-    row(&["accounts"], Later(Shape::With(accounts::check), always)),
-    row(&["mappings", "maps"], Later(Shape::With(accounts::check_mappings), always)),
-    row(&["system_account", "system"], Later(Shape::With(check_system_account), if_not_empty)),
     row(
         &["operator", "operators", "roots", "root", "root_operators", "root_operator"],
         Later(Shape::With(accounts::check_operators), always),
@@ -280,6 +283,8 @@ fn check_feature_flags(_: &mut Reader, _: &str, node: &Node) -> Result<(), Strin
     Ok(())
 }
 
-fn check_system_account(_: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    text(node).map(drop).map_err(|_| at(node, "system account name must be a string"))
+fn set_system_account(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+    let name = text(node).map_err(|_| at(node, "system account name must be a string"))?;
+    reader.settings.system_account = Some(name);
+    Ok(())
 }

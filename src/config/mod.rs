@@ -15,9 +15,11 @@ mod auth;
 mod authorization;
 mod blocks;
 mod digest;
+mod exchange;
 mod jetstream;
 mod keys;
 mod lexer;
+mod mappings;
 mod native;
 mod nkey;
 mod options;
@@ -30,6 +32,7 @@ mod store;
 mod tls;
 mod tree;
 mod url;
+mod websocket;
 
 pub use auth::User;
 pub use authorization::Authorization;
@@ -40,6 +43,7 @@ pub use settings::Settings;
 pub use store::{Cipher, JetStream, Keys, Sync};
 pub use tls::{Pair, Tls};
 pub use tree::{Map, Node, Value};
+pub use websocket::{CookieNames, Origin, WebSocket, host_and_port};
 
 /// A file that was read: what it says, and what it should not say.
 #[derive(Debug, Clone)]
@@ -136,7 +140,12 @@ impl Surroundings for Machine {
 impl File {
     /// Whether the files that the file names can be used. The error is one line for the user.
     pub fn check_named_files(&self) -> Result<(), String> {
-        self.settings.tls.iter().try_for_each(|tls| crate::tls::load(tls).map(drop))
+        let websocket = self.settings.websocket.iter().filter_map(websocket::Block::tls);
+        self.settings
+            .tls
+            .iter()
+            .chain(websocket)
+            .try_for_each(|tls| crate::tls::load(tls).map(drop))
     }
 
     /// Whether the file asks for a cluster.

@@ -6,10 +6,13 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use accounts::Directory;
+
 use super::JetStream;
 use super::authorization::Authorization;
 use super::settings::Settings;
 use super::tls::Tls;
+use super::websocket::WebSocket;
 
 /// Every option, with defaults filled in.
 ///
@@ -82,12 +85,18 @@ pub struct Options {
     pub no_fast_producer_stall: bool,
     /// Who may connect.
     pub authorization: Authorization,
+    /// All accounts.
+    pub accounts: Directory,
     /// How long a new client may take to say who it is.
     pub auth_timeout: Duration,
     /// TLS of the port for clients.
     pub tls: Option<Tls>,
     /// May clients do without TLS?
     pub allow_non_tls: bool,
+    /// The port for WebSocket.
+    pub websocket: Option<WebSocket>,
+    /// Does every connection to the port for clients begin with a PROXY header?
+    pub proxy_protocol: bool,
     /// Report every so many failures of a first connection to another server.
     pub connect_error_reports: i64,
     /// Report every so many failures of a repeated connection to another server.

@@ -97,6 +97,7 @@ fn refuse(old: &Options, new: &Options) -> Result<(), String> {
         ("HTTPPort", old.monitor.http_port.to_string(), new.monitor.http_port.to_string()),
         ("HTTPSPort", old.monitor.https_port.to_string(), new.monitor.https_port.to_string()),
         ("HTTPBasePath", old.monitor.base_path.clone(), new.monitor.base_path.clone()),
+        ("ProxyProtocol", old.proxy_protocol.to_string(), new.proxy_protocol.to_string()),
         ("NoHeaderSupport", old.no_header_support.to_string(), new.no_header_support.to_string()),
         ("MaxSubs", number(old.max_subscriptions), number(new.max_subscriptions)),
         ("MaxSubTokens", tokens(old), tokens(new)),
@@ -121,6 +122,16 @@ fn refuse(old: &Options, new: &Options) -> Result<(), String> {
             duration_text(new.spin.unwrap_or_default()),
         ),
     ];
+    let door = |options: &Options| {
+        options.websocket.clone().map(|mut door| {
+            door.tls = None;
+            door
+        })
+    };
+    if door(old) != door(new) {
+        let (old, new) = (door(old), door(new));
+        return Err(format!("config reload not supported for Websocket: old={old:?}, new={new:?}"));
+    }
     match fixed.iter().find(|(_, old, new)| old != new) {
         Some((name, old, new)) => {
             Err(format!("config reload not supported for {name}: old={old}, new={new}"))
@@ -179,6 +190,9 @@ fn clients(old: &Options, new: &Options, changes: &mut Changes) {
         }
     });
     credentials(&old.authorization, &new.authorization, changes);
+    changes.note(old.accounts != new.accounts, Kind::Authorization, || {
+        "Reloaded: accounts".to_owned()
+    });
     changes.note(old.ping_interval != new.ping_interval, Kind::Value, || {
         format!("Reloaded: ping_interval = {}", duration_text(new.ping_interval))
     });

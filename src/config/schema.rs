@@ -77,8 +77,6 @@ pub(super) struct Reader {
     pub(super) users: Users,
     /// Whether `store_dir` was seen, at the top or inside `jetstream`.
     pub(super) has_store_dir: bool,
-    /// Accounts that imports and exports speak of, and what for.
-    pub(super) mentioned_accounts: Vec<(String, String)>,
 }
 
 impl Reader {

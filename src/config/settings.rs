@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
+use accounts::{Directory, Mapping};
+
 use super::JetStream;
 use super::authorization::Authorization;
 use super::native;
@@ -23,6 +25,8 @@ macro_rules! settings {
             $($(#[$doc])* pub(crate) $name: Option<$type>,)*
             /// Features asked for that this version does not have.
             pub(crate) missing_features: Vec<String>,
+            /// Does `accounts` speak of `$SYS`?
+            pub(crate) has_named_system: bool,
         }
 
         impl Settings {
@@ -33,6 +37,7 @@ macro_rules! settings {
                 Self {
                     $($name: self.$name.or(below.$name),)*
                     missing_features: below.missing_features,
+                    has_named_system: self.has_named_system || below.has_named_system,
                 }
             }
         }
@@ -84,6 +89,11 @@ settings! {
     /// Public keys of trusted proxies.
     proxies: Vec<String>,
     auth_timeout_s: f64,
+    accounts: Directory,
+    /// Those of the global account.
+    mappings: Vec<Mapping>,
+    system_account: String,
+    no_system_account: bool,
     jetstream: bool,
     store_dir: String,
     jetstream_block: super::store::Block,
@@ -91,6 +101,8 @@ settings! {
     /// The files that the command line names, which stand in for those of the block.
     tls_files: Tls,
     allow_non_tls: bool,
+    websocket: super::websocket::Block,
+    proxy_protocol: bool,
     connect_error_reports: i64,
     reconnect_error_reports: i64,
     tags: Vec<String>,
@@ -136,9 +148,7 @@ impl Settings {
             return Err("server name cannot contain spaces".to_owned());
         }
         let client_advertise = text(self.client_advertise.clone());
-        if let Some(address) = &client_advertise {
-            check_advertise(address)?;
-        }
+        client_advertise.as_deref().map_or(Ok(()), check_advertise)?;
         if let Some(feature) = joined(&self.missing_features) {
             return Err(format!("not yet supported: {feature}"));
         }
@@ -176,8 +186,11 @@ impl Settings {
             no_fast_producer_stall: self.no_fast_producer_stall.unwrap_or(false),
             authorization: self.authorization()?,
             auth_timeout: self.auth_timeout()?,
+            accounts: self.directory()?,
             tls: self.tls(),
             allow_non_tls: self.allow_non_tls.unwrap_or(false),
+            websocket: self.websocket.clone().unwrap_or_default().resolve()?,
+            proxy_protocol: self.proxy_protocol.unwrap_or(false),
             connect_error_reports: nonzero(
                 self.connect_error_reports,
                 default::CONNECT_ERROR_REPORTS,
@@ -194,6 +207,24 @@ impl Settings {
             spin: self.spin,
             command_line: Self::default(),
         })
+    }
+
+    /// Is a system account named, and no block about who may connect?
+    pub(super) fn names_only_system(&self) -> bool {
+        let named = self.has_named_system || text(self.system_account.clone()).is_some();
+        named && self.username.is_none()
+    }
+
+    /// The accounts, with the system account in its place.
+    fn directory(&self) -> Result<Directory, String> {
+        let mut directory = self.accounts.clone().unwrap_or_default();
+        directory.accounts[0].mappings = self.mappings.clone().unwrap_or_default();
+        directory.has_system = !self.no_system_account.unwrap_or(false);
+        if let Some(name) = text(self.system_account.clone()) {
+            let known = directory.name_system(&name, self.has_named_system);
+            known.ok_or("error resolving system account: account missing")?;
+        }
+        Ok(directory)
     }
 
     fn jetstream(&self) -> Option<JetStream> {

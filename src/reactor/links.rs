@@ -4,7 +4,8 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use base::Slot;
-use nix::sys::socket::{self, MsgFlags};
+use nix::sys::socket::{self, MsgFlags, SockaddrStorage, getpeername};
+use shard::Peer;
 
 use super::gate::Gate;
 
@@ -124,5 +125,18 @@ impl Links {
 
     pub(crate) const fn are_empty(&self) -> bool {
         self.used == 0
+    }
+}
+
+/// Who is at the other end; an IPv4 address that came in over IPv6 is shown as what it is.
+pub(super) fn peer_of(descriptor: i32) -> Peer {
+    let address = getpeername::<SockaddrStorage>(descriptor).ok();
+    let v4 = address.as_ref().and_then(SockaddrStorage::as_sockaddr_in);
+    let v6 = address.as_ref().and_then(SockaddrStorage::as_sockaddr_in6);
+    match (v4, v6) {
+        (Some(v4), _) => Peer { host: v4.ip().to_string(), port: v4.port() },
+        (_, Some(v6)) => Peer { host: v6.ip().to_canonical().to_string(), port: v6.port() },
+        // The peer is gone already.
+        _ => Peer::default(),
     }
 }

@@ -29,8 +29,7 @@ use std::sync::mpsc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use base::{CoreId, Duration, Moment, Slot, Time, Wall};
-use nix::sys::socket::{SockaddrStorage, getpeername};
-use shard::{Config, Effects, Owner, Peer, Shard, Socket};
+use shard::{Config, Door, Effects, Owner, Shard, Socket, Stage};
 use storage::Store;
 
 use crate::auth::Provers;
@@ -38,9 +37,10 @@ use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{Notice, Notices};
 use disk::Disk;
+use gate::upgrade::Terms;
 use gate::{Gatehouse, Secrets};
 use lanes::Lanes;
-use links::{Link, Links, Written};
+use links::{Link, Links, Written, peer_of};
 pub(crate) use orders::{Command, Report};
 use ring::{Event, Kind, Ring};
 pub(crate) use speech::Speech;
@@ -52,6 +52,8 @@ const RECEIVE_BUFFERS: u16 = 32;
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// How long to wait before accepting again after that failed, for want of descriptors say.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// The place of the port for clients among the listeners.
+const CLIENT_DOOR: Slot = Slot(0);
 /// How long to wait for a lane that is full.
 const LANE_RETRY: Duration = Duration::from_micros(20);
 /// How long a stop waits for peers to take what was written to them.
@@ -64,9 +66,12 @@ pub(crate) struct Parts {
     pub(crate) seed: u64,
     pub(crate) config: Config,
     pub(crate) spin: Duration,
-    pub(crate) listener: Option<TcpListener>,
+    /// The ports for clients and for WebSocket, on the core that accepts.
+    pub(crate) listeners: [Option<TcpListener>; 2],
     pub(crate) jetstream: Option<jetstream::Parts>,
     pub(crate) secrets: Secrets,
+    /// What the port for WebSocket grants.
+    pub(crate) terms: Option<Terms>,
     pub(crate) lanes: Lanes,
     pub(crate) provers: Provers,
     pub(crate) commands: mpsc::Receiver<Command>,
@@ -100,8 +105,11 @@ struct Reactor {
     effects: Effects,
     /// The disk that this core stores on, if it does.
     disk: Option<Disk>,
-    listener: Option<TcpListener>,
+    /// The ports for clients and for WebSocket, on the core that accepts.
+    listeners: [Option<TcpListener>; 2],
     accept_again: Time,
+    /// Which of them are to be listened to again then.
+    not_accepting: [bool; 2],
     commands: mpsc::Receiver<Command>,
     provers: Provers,
     reports: mpsc::Sender<Report>,
@@ -221,8 +229,10 @@ impl Desk {
     /// The end of a connection's input, unless earlier input still waits.
     fn end_input(&mut self, slot: Slot, failed: bool) {
         let link = self.links.get_mut(slot);
-        let waits = link.gate.as_ref().is_some_and(|gate| !gate.opened.is_empty());
-        if link.backlog.is_empty() && !waits {
+        let waits = link.gate.as_ref().is_some_and(|gate| gate.has_input());
+        if self.shard.stage(slot) == Stage::Proxy && self.shard.is_open(slot) {
+            self.end_proxy_header(slot);
+        } else if link.backlog.is_empty() && !waits {
             self.shard.input_ended(slot, failed);
         } else {
             link.ended = Some(failed);
@@ -241,8 +251,10 @@ impl Reactor {
         let now = Time(1).after(parts.started.elapsed());
         let mut ring = Ring::new(RECEIVE_BUFFERS, RECEIVE_BUFFER_BYTES)?;
         ring.listen_for_bell(parts.lanes.descriptor());
-        if let Some(listener) = &parts.listener {
-            ring.accept(listener.as_fd());
+        for (listener, number) in parts.listeners.iter().zip(0..) {
+            if let Some(listener) = listener {
+                ring.accept(listener.as_fd(), Slot(number));
+            }
         }
         let mut shard = Shard::new(parts.core, parts.cores, parts.seed, parts.config, now);
         let mut disk = None;
@@ -260,7 +272,7 @@ impl Reactor {
                 shard,
                 links: Links::default(),
                 lanes: parts.lanes,
-                gatehouse: Gatehouse::new(parts.secrets),
+                gatehouse: Gatehouse::new(parts.secrets, parts.terms),
                 pressed: Vec::new(),
                 blocked: Vec::new(),
                 resumed: VecDeque::new(),
@@ -269,7 +281,8 @@ impl Reactor {
             events: Vec::new(),
             effects: Effects::default(),
             disk,
-            listener: parts.listener,
+            listeners: parts.listeners,
+            not_accepting: [false; 2],
             accept_again: Time::NEVER,
             commands: parts.commands,
             provers: parts.provers,
@@ -394,14 +407,16 @@ impl Reactor {
         match event.error() {
             None => {
                 let peer = peer_of(event.result);
-                self.desk.shard.accepted(Socket(event.result), peer);
+                let door = if event.slot == CLIENT_DOOR { Door::Client } else { Door::WebSocket };
+                self.desk.shard.accepted_by(door, Socket(event.result), peer);
             }
             Some(error) if error.raw_os_error() != Some(libc::ECANCELED) => {
                 self.logger.error(format_args!("Temporary Client Accept Error ({error})"));
             }
             Some(_) => {}
         }
-        if !event.more && self.listener.is_some() {
+        if !event.more && self.listeners[event.slot.index()].is_some() {
+            self.not_accepting[event.slot.index()] = true;
             // After a success it ended only because too many completions waited.
             let pause = if event.result < 0 { ACCEPT_RETRY } else { Duration::ZERO };
             self.accept_again = self.now().after(pause);
@@ -409,8 +424,11 @@ impl Reactor {
     }
 
     fn arm_accept(&mut self) {
-        if let Some(listener) = &self.listener {
-            self.ring.accept(listener.as_fd());
+        for (listener, number) in self.listeners.iter().zip(0..) {
+            let needed = std::mem::take(&mut self.not_accepting[number as usize]);
+            if let Some(listener) = listener.as_ref().filter(|_| needed) {
+                self.ring.accept(listener.as_fd(), Slot(number));
+            }
         }
     }
 
@@ -500,8 +518,10 @@ impl Reactor {
     }
 
     fn stop_accepting(&mut self) {
-        if self.listener.take().is_some() {
-            self.ring.cancel(Kind::Accept, Slot(0));
+        for number in 0..2 {
+            if self.listeners[number].take().is_some() {
+                self.ring.cancel(Kind::Accept, Slot(number as u32));
+            }
         }
     }
 
@@ -607,7 +627,7 @@ impl Reactor {
         link.shut_when_written = true;
         link.backlog = Vec::new();
         if let Some(gate) = &mut link.gate {
-            gate.opened = Vec::new();
+            gate.drop_input();
         }
         let ended = link.ended.take();
         self.desk.flush(slot);
@@ -646,18 +666,5 @@ const fn level_of(level: shard::Level) -> log::Level {
         shard::Level::Error => log::Level::Error,
         shard::Level::Debug => log::Level::Debug,
         shard::Level::Trace => log::Level::Trace,
-    }
-}
-
-/// Who is at the other end; an IPv4 address that came in over IPv6 is shown as what it is.
-fn peer_of(descriptor: i32) -> Peer {
-    let address = getpeername::<SockaddrStorage>(descriptor).ok();
-    let v4 = address.as_ref().and_then(SockaddrStorage::as_sockaddr_in);
-    let v6 = address.as_ref().and_then(SockaddrStorage::as_sockaddr_in6);
-    match (v4, v6) {
-        (Some(v4), _) => Peer { host: v4.ip().to_string(), port: v4.port() },
-        (_, Some(v6)) => Peer { host: v6.ip().to_canonical().to_string(), port: v6.port() },
-        // The peer is gone already.
-        _ => Peer::default(),
     }
 }

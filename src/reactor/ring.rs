@@ -126,11 +126,11 @@ impl Ring {
 
     /// Accepts connections until cancelled. The sockets stay blocking: the ring would otherwise
     /// not wait for input.
-    pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>) {
+    pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, number: Slot) {
         let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd()))
             .flags(libc::SOCK_CLOEXEC)
             .build()
-            .user_data(user_data(Kind::Accept, Slot(0)));
+            .user_data(user_data(Kind::Accept, number));
         self.push(entry);
     }
 

@@ -1,18 +1,25 @@
 //! Accounts: who may come in, what they may do, and what accounts share with each other.
 //!
 //! The [`Directory`] is an immutable snapshot, one copy per core. It is built from the
-//! configuration or from JWTs, and replaced whole by a reload.
+//! configuration or from JWTs, and replaced whole by a reload. Exports and imports enter it by
+//! `add_…`, which check what the reference checks; what is in it is ready for use.
 
 mod answers;
+mod exchange;
+mod imports;
+mod mapping;
 mod model;
 mod replies;
 mod rights;
 mod secret;
 mod users;
 
+pub use exchange::ExchangeFault;
+pub use imports::{ServiceImport, StreamImport};
+pub use mapping::{Mapping, MappingFault, MappingTarget};
 pub use model::{
-    Account, Directory, Export, ExportKind, Grant, Latency, Limits, Mapping, MappingTarget,
-    Permissions, ResponsePermission, ResponseType, Rule, ServiceImport, StreamImport,
+    Account, Directory, Export, ExportKind, Grant, Latency, Limits, Permissions,
+    ResponsePermission, ResponseType, Rule, StorageLimits,
 };
 pub use rights::{Answer, Rights, Rules};
 pub use secret::{Check, Outcome, Password, Proof, Secret, Signature};

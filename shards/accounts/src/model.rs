@@ -2,17 +2,24 @@
 
 use base::{AccountId, Duration, Wall};
 
+use crate::{Mapping, ServiceImport, StreamImport};
+
 /// All accounts of the server. The place of an account in the list is its [`AccountId`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Directory {
-    /// The accounts; the first is `$G`, the second the system account.
+    /// The accounts; the first is `$G`, the second the system account. An account that a reload
+    /// took away keeps its place, so that no other is ever known by its number.
     pub accounts: Vec<Account>,
+    /// Is there a system account? Without one its place is held by an account that nobody is in.
+    pub has_system: bool,
+    /// The cluster that this server belongs to; empty for none. Mappings may ask for it.
+    pub cluster: String,
 }
 
 impl Default for Directory {
     fn default() -> Self {
-        let named = |name: &str| Account { name: name.into(), ..Account::default() };
-        Self { accounts: vec![named("$G"), named("$SYS")] }
+        let accounts = vec![Account::new("$G"), Account::new("$SYS")];
+        Self { accounts, has_system: true, cluster: String::new() }
     }
 }
 
@@ -24,13 +31,76 @@ impl Directory {
 
     /// The account of a name.
     pub fn find(&self, name: &str) -> Option<AccountId> {
-        let place = self.accounts.iter().position(|account| account.name == name)?;
-        Some(AccountId(place as u32))
+        let is_it = |account: &Account| account.name == name && !account.removed;
+        Some(AccountId(self.accounts.iter().position(is_it)? as u32))
+    }
+
+    /// The accounts that exist, with their numbers.
+    pub fn present(&self) -> impl Iterator<Item = (AccountId, &Account)> {
+        let numbered = (0..).map(AccountId).zip(&self.accounts);
+        numbered.filter(|(_, account)| !account.removed)
+    }
+
+    /// Is there none but `$G` and the system account? Then `$G` is what everybody uses.
+    pub fn is_global_only(&self) -> bool {
+        self.present().all(|(id, _)| id == AccountId::GLOBAL || id == AccountId::SYSTEM)
+    }
+
+    /// Makes the account of a name the system account. The one that was it so far is gone, unless
+    /// it was asked for. `None` if there is no such account.
+    pub fn name_system(&mut self, name: &str, keep: bool) -> Option<()> {
+        let (chosen, system) = (self.find(name)?, AccountId::SYSTEM);
+        if chosen == AccountId::GLOBAL {
+            return None;
+        }
+        let mut places: Vec<AccountId> = (0..self.accounts.len() as u32).map(AccountId).collect();
+        places.swap(chosen.index(), system.index());
+        self.accounts.swap(chosen.index(), system.index());
+        if chosen != system {
+            self.accounts[chosen.index()].removed = !keep;
+        }
+        for account in &mut self.accounts {
+            account.renumber(&places);
+        }
+        Some(())
+    }
+
+    /// The same accounts in places that agree with those of an earlier directory: who was there
+    /// keeps the place, who is new gets one that nobody had, and the place of who is gone stays
+    /// empty.
+    #[must_use]
+    pub fn after(mut self, earlier: &Self) -> Self {
+        let mut accounts: Vec<Account> = Vec::with_capacity(earlier.accounts.len());
+        let mut places = vec![AccountId::GLOBAL; self.accounts.len()];
+        let mut fresh = std::mem::take(&mut self.accounts);
+        let fixed = AccountId::SYSTEM.index();
+        for (place, old) in earlier.accounts.iter().enumerate() {
+            let same = |new: &Account| new.name == old.name && !new.removed && !old.removed;
+            let found = fresh.iter().enumerate().position(|(at, new)| {
+                if place <= fixed || at <= fixed { place == at } else { same(new) }
+            });
+            match found {
+                Some(at) => {
+                    places[at] = AccountId(place as u32);
+                    let taken = Account { removed: true, ..Account::default() };
+                    accounts.push(std::mem::replace(&mut fresh[at], taken));
+                }
+                None => accounts.push(Account { removed: true, ..Account::new(&old.name) }),
+            }
+        }
+        for (at, account) in fresh.into_iter().enumerate().filter(|(_, new)| !new.removed) {
+            places[at] = AccountId(accounts.len() as u32);
+            accounts.push(account);
+        }
+        for account in &mut accounts {
+            account.renumber(&places);
+        }
+        Self { accounts, ..self }
     }
 }
 
 /// One account.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Account {
     /// Its name: as configured, or its public nkey in operator mode.
     pub name: String,
@@ -46,12 +116,67 @@ pub struct Account {
     pub stream_imports: Vec<StreamImport>,
     /// Services of others that it asks.
     pub service_imports: Vec<ServiceImport>,
-    /// Subjects that its clients' publishes are moved to.
+    /// Subjects that its clients' publishes are moved to; the first that matches counts.
     pub mappings: Vec<Mapping>,
     /// Where traces go that come in with a `traceparent` header, and how many of 100 are taken.
     pub trace: Option<(String, u8)>,
-    /// Is `JetStream` enabled for it?
-    pub jetstream: bool,
+    /// How much it may store; nothing if it has no `JetStream`.
+    pub jetstream: Option<StorageLimits>,
+    /// Did a reload take it away?
+    pub removed: bool,
+}
+
+impl Account {
+    /// An account that shares nothing and may do everything.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+
+    /// Moves what it imports to the numbers that accounts have now.
+    fn renumber(&mut self, places: &[AccountId]) {
+        for import in &mut self.stream_imports {
+            import.account = places[import.account.index()];
+        }
+        for import in &mut self.service_imports {
+            import.account = places[import.account.index()];
+        }
+    }
+}
+
+/// How much an account may store (spec 2.5); -1 for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageLimits {
+    /// Bytes in memory.
+    pub memory: i64,
+    /// Bytes on disk.
+    pub file: i64,
+    /// Streams.
+    pub streams: i64,
+    /// Consumers.
+    pub consumers: i64,
+    /// Bytes of a stream in memory.
+    pub memory_stream: i64,
+    /// Bytes of a stream on disk.
+    pub file_stream: i64,
+    /// Messages of a consumer that wait for their acknowledgement.
+    pub ack_pending: i64,
+    /// Must a stream say how large it may be?
+    pub max_bytes_required: bool,
+}
+
+impl Default for StorageLimits {
+    fn default() -> Self {
+        Self {
+            memory: -1,
+            file: -1,
+            streams: -1,
+            consumers: -1,
+            memory_stream: -1,
+            file_stream: -1,
+            ack_pending: -1,
+            max_bytes_required: false,
+        }
+    }
 }
 
 /// What an account may use; `None` for no limit.
@@ -120,7 +245,7 @@ pub struct Grant {
 }
 
 /// Streams or services that an account offers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     /// The subject, wildcards included.
     pub subject: String,
@@ -135,7 +260,7 @@ pub struct Export {
 }
 
 /// What is exported.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExportKind {
     /// Messages flow to the importer.
     Stream,
@@ -171,50 +296,4 @@ pub struct Latency {
     pub sampling: u8,
     /// Where results go.
     pub subject: String,
-}
-
-/// A stream of another account.
-#[derive(Clone, Debug)]
-pub struct StreamImport {
-    /// The exporting account.
-    pub account: AccountId,
-    /// The subject there.
-    pub subject: String,
-    /// The subject here: with a prefix, or a transform's destination.
-    pub to: String,
-    /// May traces pass on to the importer?
-    pub allow_trace: bool,
-}
-
-/// A service of another account.
-#[derive(Clone, Debug)]
-pub struct ServiceImport {
-    /// The exporting account.
-    pub account: AccountId,
-    /// The subject there.
-    pub subject: String,
-    /// The subject here that requests are sent to.
-    pub to: String,
-    /// Are requests marked with who asks?
-    pub share: bool,
-}
-
-/// Publishes to one subject that go to others instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mapping {
-    /// The subject, with wildcards.
-    pub source: String,
-    /// Where they go, with weights.
-    pub targets: Vec<MappingTarget>,
-}
-
-/// One destination of a mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MappingTarget {
-    /// The subject, with transform functions.
-    pub destination: String,
-    /// Of 100.
-    pub weight: u8,
-    /// Only on servers of this cluster; anywhere if empty.
-    pub cluster: String,
 }

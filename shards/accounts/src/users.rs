@@ -120,6 +120,10 @@ pub struct Auth {
 }
 
 impl Auth {
+    /// The user that those are who say nothing where the file names only users of the system
+    /// account: everybody else uses the server as if it named none.
+    const EVERYONE: &str = "nats-everyone";
+
     /// Everybody, by one token.
     pub fn with_token(token: &str) -> Self {
         let token = Some(Secret::new(token.into()));
@@ -143,9 +147,25 @@ impl Auth {
         !self.keys.is_empty() || !self.proxies.is_empty()
     }
 
-    /// Does INFO say that authentication is required? Not where those who say nothing are somebody.
+    /// Does INFO say that authentication is required? Not where those who say nothing are somebody
+    /// that the file has named.
     pub fn is_announced(&self) -> bool {
-        !self.is_open() && self.simple.no_auth_user.is_empty()
+        let anonymous = self.simple.no_auth_user.as_str();
+        !self.is_open() && (anonymous.is_empty() || anonymous == Self::EVERYONE)
+    }
+
+    /// Lets those who say nothing into the global account.
+    pub fn admit_everyone(&mut self) {
+        let user = User {
+            name: Self::EVERYONE.into(),
+            secret: Secret::new(Self::EVERYONE.into()),
+            account: AccountId::GLOBAL,
+            permissions: None,
+            kinds: ConnectionKinds::default(),
+            proxy_required: false,
+        };
+        self.users.insert(user.name.clone(), user);
+        Self::EVERYONE.clone_into(&mut self.simple.no_auth_user);
     }
 
     /// Is any password or token written as plain text?

@@ -70,6 +70,17 @@ pub const OUTBOX_LOW_BYTES: usize = 64 * 1024;
 /// Bytes of one lane (one direction between two cores). A power of two.
 pub const LANE_BYTES: usize = 512 * 1024;
 
+/// Requests across accounts of one core that wait for a response: with more the oldest is given up.
+/// At about 250 bytes each this is under 64 MiB.
+pub const RESPONSES_MAX: usize = 256 * 1024;
+
+/// Time that a request across accounts waits for a response unless its service says otherwise
+/// (spec 3.3).
+pub const RESPONSE_THRESHOLD_DEFAULT: Duration = Duration::from_mins(2);
+
+/// Accounts that a request may pass through, one importing from the next.
+pub const IMPORT_CHAIN_MAX: usize = 32;
+
 /// Requests of one connection that may be answered under `allow_responses` at a time; beyond, the
 /// oldest gives way. At some 150 bytes each this is under 10 MiB.
 pub const REPLIES_MAX: usize = 64 * 1024;

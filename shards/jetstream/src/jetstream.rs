@@ -299,6 +299,7 @@ impl JetStream {
         self.with_surroundings(call.account, wish.pedantic, |around| {
             check_update(&mut config, old, around)
         })?;
+        self.stream(id).consumers.check_limits(&config.consumer_limits, &old.consumer_limits)?;
         let more = config.max_bytes.max(0) - old.max_bytes.max(0);
         self.check_claim(call.account, &config, more.max(0))?;
         if self.overlaps(call.account, &config, Some(id)) {
@@ -537,7 +538,12 @@ impl JetStream {
             && due <= now
         {
             self.ground.dues.pop();
-            if self.streams.get(id.0).as_deref().is_some_and(|stream| stream.due == due) {
+            let stream = self.streams.get_mut(id.0).as_deref_mut();
+            let Some(stream) = stream.filter(|stream| stream.scheduled == due) else { continue };
+            stream.scheduled = Time::NEVER;
+            if stream.due > now {
+                stream.schedule(&mut self.ground);
+            } else {
                 self.list_stream(id, out);
             }
         }
@@ -565,6 +571,17 @@ impl JetStream {
         let all: Vec<StreamId> = with_consumers.collect();
         for id in all {
             self.list_stream(id, out);
+        }
+    }
+
+    /// Writes down what consumers have not yet, for an orderly end.
+    pub fn flush(&mut self, now: Moment, out: &mut dyn Outlet) {
+        let places = self.streams.places();
+        let used = places.filter(|(_, stream)| stream.is_some()).map(|(id, _)| StreamId(id));
+        for id in used.collect::<Vec<_>>() {
+            let (stream, site) = self.at_stream(id, now, out);
+            let mut view = site.ground.view(now, &stream.core, site.account);
+            stream.consumers.flush(&mut view, site.out);
         }
     }
 

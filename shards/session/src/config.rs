@@ -3,7 +3,7 @@
 //! Each core holds its own copy; a reload replaces it whole. Nothing in the data path reads shared
 //! state.
 
-use accounts::Auth;
+use accounts::{Auth, Directory};
 use base::Duration;
 
 use crate::entrance::{Tls, WebSocket};
@@ -41,6 +41,8 @@ pub struct Config {
     pub websocket: Option<WebSocket>,
     /// Does every connection to the port for clients begin with a PROXY header?
     pub proxy_protocol: bool,
+    /// All accounts.
+    pub accounts: Directory,
     /// Who may connect.
     pub auth: Auth,
     /// What nonces are made from: secret, and as long as the server lives the same.
@@ -101,6 +103,7 @@ impl Default for Config {
             tls: None,
             websocket: None,
             proxy_protocol: false,
+            accounts: Directory::default(),
             auth: Auth::default(),
             nonce_key: NonceKey::default(),
             auth_timeout: limits::AUTH_TIMEOUT_DEFAULT,

@@ -126,6 +126,16 @@ pub struct Connection {
     pub options: Options,
     /// The account whose subjects it speaks of.
     pub account: AccountId,
+    /// Has the account mappings, so that subjects of what it publishes may become others?
+    pub maps: bool,
+    /// Largest message in bytes that it may publish.
+    pub max_payload: usize,
+    /// Subscriptions that it may have; no limit if `None`.
+    pub max_subscriptions: Option<usize>,
+    /// The account among whose connections it is counted, which has a limit of them.
+    pub counted: Option<AccountId>,
+    /// On what occasion it asks for a seat in its account, while it waits for the answer.
+    pub seeks: Option<Occasion>,
     /// What it may do; everything if `None`.
     pub rights: Option<Box<Rights>>,
     /// Do its rights say something about what is delivered to it?

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use base::AccountId;
+
 use crate::nonce::nonce;
 use crate::{Config, Connection, Stage};
 
@@ -122,7 +124,7 @@ impl InfoLine {
         }
         put_tls(&mut line, connection, config, variant);
         let jetstream = if config.jetstream { ",\"jetstream\":true" } else { "" };
-        let (limit, id) = (config.max_payload, connection.id.0);
+        let (limit, id) = (connection.max_payload, connection.id.0);
         write!(line, ",\"max_payload\":{limit}{jetstream},\"client_id\":{id}")
             .expect("writing to a string succeeds");
         // Before its PROXY header has come, the peer is the proxy, which is nobody's business.
@@ -138,7 +140,12 @@ impl InfoLine {
             line.push_str(",\"ldm\":true");
         }
         if variant.answers_connect {
-            line.push_str(",\"connect_info\":true,\"remote_account\":\"$G\"");
+            let name = &config.accounts.get(connection.account).name;
+            write!(line, ",\"connect_info\":true,\"remote_account\":{}", json(name))
+                .expect("writing to a string succeeds");
+            if connection.account == AccountId::SYSTEM {
+                line.push_str(",\"acc_is_sys\":true");
+            }
         }
         line.push_str(&self.tail);
         line

@@ -37,10 +37,14 @@ pub enum Reason {
     BadClientProtocolVersion,
     /// The server is full.
     MaxConnectionsExceeded,
+    /// The account has as many connections as it may.
+    MaxAccountConnectionsExceeded,
     /// A message was larger than allowed.
     MaxPayloadExceeded,
     /// A control line was longer than allowed.
     MaxControlLineExceeded,
+    /// It has as many subscriptions as it may.
+    MaxSubscriptionsExceeded,
     /// No-responders was asked for without headers.
     NoRespondersRequiresHeaders,
     /// The server stops.
@@ -70,8 +74,10 @@ impl Reason {
             Self::ProtocolViolation => "Protocol Violation",
             Self::BadClientProtocolVersion => "Bad Client Protocol Version",
             Self::MaxConnectionsExceeded => "Maximum Connections Exceeded",
+            Self::MaxAccountConnectionsExceeded => "Maximum Account Connections Exceeded",
             Self::MaxPayloadExceeded => "Maximum Message Payload Exceeded",
             Self::MaxControlLineExceeded => "Maximum Control Line Exceeded",
+            Self::MaxSubscriptionsExceeded => "Maximum Subscriptions Exceeded",
             Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
             Self::ServerShutdown => "Server Shutdown",
             Self::Kicked => "Kicked",

@@ -15,6 +15,7 @@ use session::{Connection, Occasion, Pending, Reason};
 use subjects::SubId;
 
 use crate::effects::Level;
+use crate::membership::Seat;
 use crate::shard::{PAUSED_BY_PROOF, Shard};
 
 /// Something to be proven, and for whom.
@@ -151,10 +152,24 @@ impl Shard {
         connection.proxy_key = proxy.unwrap_or_default();
         let empty = pending.proof.is_empty();
         connection.proven = (!empty).then(|| Box::new(pending.proof));
-        match pending.occasion {
+        if pending.occasion == Occasion::Reload {
+            self.remove_forbidden(slot);
+            return;
+        }
+        self.leave_account(slot);
+        match self.take_seat(slot) {
+            Seat::Granted => self.come_in(slot, pending.occasion),
+            Seat::Refused => self.refuse_seat(slot),
+            Seat::Awaited => self.wires.get_mut(slot).seeks = Some(pending.occasion),
+        }
+    }
+
+    /// All that was to be known about a connection is known.
+    pub(crate) fn come_in(&mut self, slot: Slot, occasion: Occasion) {
+        match occasion {
             Occasion::Connect { first } => self.finish_connect(slot, first),
             Occasion::Unasked => self.wires.get_mut(slot).awaits_connect = false,
-            Occasion::Reload => self.remove_forbidden(slot),
+            Occasion::Reload => {}
         }
     }
 
@@ -162,8 +177,8 @@ impl Shard {
     fn give_rights(&mut self, slot: Slot, grant: Option<&mut Grant>, occasion: Occasion) {
         let account = grant.as_ref().map_or(base::AccountId::GLOBAL, |grant| grant.account);
         let rules = grant.and_then(|grant| self.rules_of(grant));
+        self.join(slot, account);
         let connection = self.wires.connections.get_mut(slot.0);
-        connection.account = account;
         // What was remembered belongs to another account, or may be forbidden now.
         connection.remembered = session::Remembered::default();
         connection.rights = match (rules, connection.rights.take()) {

@@ -17,8 +17,9 @@ impl Shard {
     /// Deals with the plainest publishes at the start of `input`, several at a time, as long as
     /// their subjects differ. Returns their bytes.
     pub(crate) fn publish_batches(&mut self, slot: Slot, input: &[u8]) -> usize {
-        let options = self.wires.get(slot).options;
-        if options.verbose || options.pedantic || self.config.trace {
+        let connection = self.wires.get(slot);
+        let options = connection.options;
+        if connection.maps || options.verbose || options.pedantic || self.config.trace {
             return 0;
         }
         let mut at = 0;
@@ -33,7 +34,8 @@ impl Shard {
 
     fn publish_batch(&mut self, slot: Slot, input: &[u8]) -> usize {
         let mut lines: [(usize, PublishLine<'_>); BATCH] = [(0, PublishLine::default()); BATCH];
-        let count = self.gather(input, &mut lines);
+        let max_payload = self.wires.get(slot).max_payload;
+        let count = self.gather(input, max_payload, &mut lines);
         let count = self.count_permitted(slot, &lines[..count]);
         if count < 2 {
             return 0;
@@ -70,7 +72,12 @@ impl Shard {
     }
 
     /// Finds publishes that need no further check. Returns how many.
-    fn gather<'a>(&self, input: &'a [u8], lines: &mut [(usize, PublishLine<'a>); BATCH]) -> usize {
+    fn gather<'a>(
+        &self,
+        input: &'a [u8],
+        max_payload: usize,
+        lines: &mut [(usize, PublishLine<'a>); BATCH],
+    ) -> usize {
         let mut at = 0;
         let mut count = 0;
         while count < BATCH
@@ -79,7 +86,7 @@ impl Shard {
             let end = at + line.line_bytes + line.size;
             let repeats = count > 0 && lines[count - 1].1.subject == line.subject;
             let whole = input.get(end..end + 2).is_some_and(|ending| ending == b"\r\n");
-            if repeats || !whole || line.size > self.config.max_payload {
+            if repeats || !whole || line.size > max_payload {
                 break;
             }
             lines[count] = (at, line);

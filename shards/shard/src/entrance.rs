@@ -219,6 +219,37 @@ impl Shard {
         self.advance(slot, Stage::Upgrade);
     }
 
+    /// Bytes followed the request for an upgrade before it was answered, or what came is no
+    /// request: it ends here.
+    pub fn upgrade_failed(&mut self, slot: Slot, problem: Option<&str>) {
+        if !self.wires.get(slot).is_open() {
+            return;
+        }
+        if let Some(problem) = problem {
+            let peer = &self.wires.get(slot).peer;
+            let text = format!("{peer} - websocket handshake error: {problem}");
+            self.log(Level::Error, text);
+        }
+        self.wires.end(slot, Reason::ClientClosed);
+        self.settle();
+    }
+
+    /// Frames came that break the rules.
+    pub fn misframed(&mut self, slot: Slot, problem: &str, too_large: bool) {
+        if !self.wires.get(slot).is_open() {
+            return;
+        }
+        self.log_for(Level::Error, slot, &format!("read error: {problem}"));
+        let reason = if too_large { Reason::MaxPayloadExceeded } else { Reason::ReadError };
+        self.wires.end(slot, reason);
+        self.settle();
+    }
+
+    /// Is it a stranger, who has yet to say who they are?
+    pub fn is_stranger(&self, slot: Slot) -> bool {
+        self.wires.get(slot).awaits_connect
+    }
+
     /// What came before the protocol took too long.
     pub(crate) fn on_entrance_due(&mut self, slot: Slot) {
         match self.stage(slot) {

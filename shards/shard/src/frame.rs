@@ -2,7 +2,7 @@
 //!
 //! Both ends are this server, so a frame that cannot be read is a defect and stops it.
 
-use base::{AccountId, ConnectionId};
+use base::{AccountId, ConnectionId, Duration, Slot};
 use session::{Door, Peer};
 use wire::Message;
 
@@ -12,9 +12,13 @@ use crate::train::Train;
 /// Bytes in front of a frame that give its length, themselves included.
 const LENGTH_BYTES: usize = 4;
 
-/// Fields of fixed size in front of a message: length, kind, plain, hops, five sizes, origin,
+/// Fields of fixed size in front of a message: length, kind, flags, hops, five sizes, origin,
 /// account, and the size of the target.
 const MESSAGE_HEAD_BYTES: usize = 43;
+
+/// Flags of a message.
+const PLAIN: u8 = 1;
+const IMPORTED: u8 = 2;
 
 const MESSAGE: u8 = 1;
 const LITERAL: u8 = 2;
@@ -23,6 +27,10 @@ const ADOPT: u8 = 4;
 const GONE: u8 = 5;
 const EVICT: u8 = 6;
 const TRAIN: u8 = 7;
+const INTRODUCTION: u8 = 8;
+const SEAT_WISH: u8 = 9;
+const SEAT_ANSWER: u8 = 10;
+const SEATS: u8 = 11;
 
 /// A frame as read from a lane.
 #[derive(Debug)]
@@ -63,21 +71,53 @@ pub(crate) enum Frame<'a> {
     Evict {
         count: u32,
     },
+    /// A connection of the core that says so asks for a seat in an account.
+    SeatWish {
+        account: AccountId,
+        slot: Slot,
+        id: ConnectionId,
+    },
+    /// It has one, or there is none.
+    SeatAnswer {
+        account: AccountId,
+        slot: Slot,
+        id: ConnectionId,
+        granted: bool,
+    },
+    /// So many seats of an account are held by the core that says so, or were and are free again.
+    Seats {
+        account: AccountId,
+        held: bool,
+        count: u32,
+    },
+    /// Who sent the message that follows, as JSON, and the time to it and back.
+    Introduction {
+        info: &'a [u8],
+        round_trip: Duration,
+    },
+}
+
+/// The way of a message to another core.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<'a> {
+    pub(crate) account: AccountId,
+    /// Where it goes, if that is not its subject.
+    pub(crate) target: &'a [u8],
+    /// Is it for all plain subscriptions?
+    pub(crate) plain: bool,
+    /// Did it come from another account, by way of a service?
+    pub(crate) imported: bool,
+    /// How often it was handed on for want of a queue member.
+    pub(crate) hops: u8,
+    /// The connection that must not get it, if its publisher wants none of its own.
+    pub(crate) silent: Option<ConnectionId>,
 }
 
 /// A message from another core.
 #[derive(Debug)]
 pub(crate) struct Relayed<'a> {
-    pub(crate) account: AccountId,
-    /// Where it goes, if that is not its subject.
-    pub(crate) target: &'a [u8],
+    pub(crate) way: Way<'a>,
     pub(crate) message: Message<'a>,
-    /// Is it for all plain subscriptions?
-    pub(crate) plain: bool,
-    /// How often it was handed on for want of a queue member.
-    pub(crate) hops: u8,
-    /// The connection that must not get it, if its publisher wants none of its own.
-    pub(crate) silent: Option<ConnectionId>,
     queues: &'a [u8],
 }
 
@@ -111,18 +151,16 @@ fn close(out: &mut [u8], start: usize) {
 /// of `target`, or of its subject if that is empty.
 pub(crate) fn put_message<'q>(
     out: &mut Vec<u8>,
-    (account, target): (AccountId, &[u8]),
+    way: &Way<'_>,
     message: &Message<'_>,
-    plain: bool,
-    hops: u8,
-    silent: Option<ConnectionId>,
     queues: impl Iterator<Item = &'q [u8]>,
 ) {
+    let Way { account, target, hops, silent, .. } = *way;
     let start = out.len();
     let number = |value: usize| u32::try_from(value).expect("limits keep sizes below 4 GiB");
     let mut head = [0_u8; MESSAGE_HEAD_BYTES];
     head[4] = MESSAGE;
-    head[5] = u8::from(plain);
+    head[5] = if way.plain { PLAIN } else { 0 } | if way.imported { IMPORTED } else { 0 };
     head[6] = hops;
     head[7..11].copy_from_slice(&number(message.subject.len()).to_le_bytes());
     head[11..15].copy_from_slice(&number(message.reply.len()).to_le_bytes());
@@ -198,6 +236,50 @@ pub(crate) fn put_gone(out: &mut Vec<u8>) {
 pub(crate) fn put_evict(out: &mut Vec<u8>, count: u32) {
     let start = open(out, EVICT);
     out.extend_from_slice(&count.to_le_bytes());
+    close(out, start);
+}
+
+/// Appends a connection's wish for a seat in an account.
+pub(crate) fn put_seat_wish(out: &mut Vec<u8>, account: AccountId, slot: Slot, id: ConnectionId) {
+    let start = open(out, SEAT_WISH);
+    put_member(out, account, slot, id);
+    close(out, start);
+}
+
+/// Appends the answer to that.
+pub(crate) fn put_seat_answer(
+    out: &mut Vec<u8>,
+    account: AccountId,
+    slot: Slot,
+    id: ConnectionId,
+    granted: bool,
+) {
+    let start = open(out, SEAT_ANSWER);
+    out.push(u8::from(granted));
+    put_member(out, account, slot, id);
+    close(out, start);
+}
+
+fn put_member(out: &mut Vec<u8>, account: AccountId, slot: Slot, id: ConnectionId) {
+    out.extend_from_slice(&account.0.to_le_bytes());
+    out.extend_from_slice(&slot.0.to_le_bytes());
+    out.extend_from_slice(&id.0.to_le_bytes());
+}
+
+/// Appends that seats in an account are held, or free again.
+pub(crate) fn put_seats(out: &mut Vec<u8>, account: AccountId, held: bool, count: u32) {
+    let start = open(out, SEATS);
+    out.extend_from_slice(&account.0.to_le_bytes());
+    out.push(u8::from(held));
+    out.extend_from_slice(&count.to_le_bytes());
+    close(out, start);
+}
+
+/// Appends who sent the message that follows.
+pub(crate) fn put_introduction(out: &mut Vec<u8>, info: &str, round_trip: Duration) {
+    let start = open(out, INTRODUCTION);
+    out.extend_from_slice(&(round_trip.as_nanos() as u64).to_le_bytes());
+    put_text(out, info.as_bytes());
     close(out, start);
 }
 
@@ -282,12 +364,30 @@ pub(crate) fn read(frame: &[u8]) -> Frame<'_> {
             input: rest,
         },
         EVICT => Frame::Evict { count: take_number(&mut rest) },
+        SEAT_WISH => {
+            let (account, slot, id) = take_member(&mut rest);
+            Frame::SeatWish { account, slot, id }
+        }
+        SEAT_ANSWER => {
+            let [granted] = take_array(&mut rest);
+            let (account, slot, id) = take_member(&mut rest);
+            Frame::SeatAnswer { account, slot, id, granted: granted == 1 }
+        }
+        SEATS => {
+            let account = take_account(&mut rest);
+            let [held] = take_array(&mut rest);
+            Frame::Seats { account, held: held == 1, count: take_number(&mut rest) }
+        }
+        INTRODUCTION => {
+            let round_trip = Duration::from_nanos(u64::from_le_bytes(take_array(&mut rest)));
+            Frame::Introduction { round_trip, info: take_text(&mut rest) }
+        }
         other => panic!("a frame of kind {other} came over a lane"),
     }
 }
 
 fn read_message(mut rest: &[u8]) -> Frame<'_> {
-    let [plain, hops] = take_array(&mut rest);
+    let [flags, hops] = take_array(&mut rest);
     let mut number = || take_number(&mut rest) as usize;
     let [subject, reply, header, sizes, queues] = std::array::from_fn(|_| number());
     let silent = u64::from_le_bytes(take_array(&mut rest));
@@ -302,7 +402,9 @@ fn read_message(mut rest: &[u8]) -> Frame<'_> {
     let (queues, target) = (text(queues), text(target));
     let (subject, reply) = (text(subject), text(reply));
     let message = Message { subject, reply, header, tail: rest, sizes_bytes: sizes };
-    Frame::Message(Relayed { account, target, message, plain: plain == 1, hops, silent, queues })
+    let (plain, imported) = (flags & PLAIN != 0, flags & IMPORTED != 0);
+    let way = Way { account, target, plain, imported, hops, silent };
+    Frame::Message(Relayed { way, message, queues })
 }
 
 fn take_array<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
@@ -317,6 +419,11 @@ fn take_number(rest: &mut &[u8]) -> u32 {
 
 fn take_account(rest: &mut &[u8]) -> AccountId {
     AccountId(take_number(rest))
+}
+
+fn take_member(rest: &mut &[u8]) -> (AccountId, Slot, ConnectionId) {
+    let (account, slot) = (take_account(rest), Slot(take_number(rest)));
+    (account, slot, ConnectionId(u64::from_le_bytes(take_array(rest))))
 }
 
 fn take_text<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
@@ -341,25 +448,26 @@ mod tests {
         };
         let mut out = b"earlier".to_vec();
         let queues = [&b"q"[..], b"workers"];
-        put_message(
-            &mut out,
-            (AccountId(5), b"target"),
-            &message,
-            true,
-            3,
-            Some(ConnectionId(9)),
-            queues.into_iter(),
-        );
+        let way = Way {
+            account: AccountId(5),
+            target: b"target",
+            plain: true,
+            imported: true,
+            hops: 3,
+            silent: Some(ConnectionId(9)),
+        };
+        put_message(&mut out, &way, &message, queues.into_iter());
         let frame = &out[7..];
         assert_eq!(length(frame), Some(frame.len()));
         let Frame::Message(relayed) = read(frame) else { panic!() };
-        assert_eq!(relayed.target, b"target");
+        assert_eq!(relayed.way.target, b"target");
         assert_eq!(relayed.message.subject, message.subject);
         assert_eq!(relayed.message.reply, message.reply);
         assert_eq!(relayed.message.tail, message.tail);
         assert_eq!((relayed.message.header, relayed.message.sizes_bytes), (12, 7));
-        assert_eq!((relayed.plain, relayed.hops, relayed.account), (true, 3, AccountId(5)));
-        assert_eq!(relayed.silent, Some(ConnectionId(9)));
+        let found = relayed.way;
+        assert_eq!((found.plain, found.imported, found.hops), (true, true, 3));
+        assert_eq!((found.account, found.silent), (AccountId(5), Some(ConnectionId(9))));
         assert_eq!(relayed.queues().collect::<Vec<_>>(), [&b"q"[..], b"workers"]);
     }
 
@@ -395,6 +503,28 @@ mod tests {
         out.clear();
         put_evict(&mut out, 4);
         assert!(matches!(read(&out), Frame::Evict { count: 4 }));
+        out.clear();
+        let (account, slot, connection) = (AccountId(3), Slot(9), ConnectionId(77));
+        put_seat_wish(&mut out, account, slot, connection);
+        let Frame::SeatWish { account: AccountId(3), slot: Slot(9), id } = read(&out) else {
+            panic!()
+        };
+        assert_eq!(id, connection);
+        out.clear();
+        put_seat_answer(&mut out, account, slot, connection, true);
+        let Frame::SeatAnswer { account: AccountId(3), slot: Slot(9), id, granted: true } =
+            read(&out)
+        else {
+            panic!()
+        };
+        assert_eq!(id, connection);
+        out.clear();
+        put_seats(&mut out, account, false, 2);
+        assert!(matches!(read(&out), Frame::Seats { held: false, count: 2, .. }));
+        out.clear();
+        put_introduction(&mut out, "{}", Duration::from_nanos(7));
+        let Frame::Introduction { info: b"{}", round_trip } = read(&out) else { panic!() };
+        assert_eq!(round_trip, Duration::from_nanos(7));
         assert_eq!(length(&out[..3]), None);
         out.clear();
         let input = b"1\r\nx\r\n....2\r\nyz\r\n";

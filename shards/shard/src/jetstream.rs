@@ -99,6 +99,14 @@ impl Shard {
         }
     }
 
+    /// Writes down what is not yet, for an orderly end.
+    pub(crate) fn flush_jetstream(&mut self) {
+        if let Some(mut jetstream) = self.jetstream.take() {
+            jetstream.flush(self.moment(), self);
+            self.jetstream = Some(jetstream);
+        }
+    }
+
     fn moment(&self) -> Moment {
         Moment { time: self.now, wall: self.wall }
     }

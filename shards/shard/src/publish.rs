@@ -6,7 +6,9 @@ use subjects::{Leaf, Lists, QueueGroup, Route, SubId, Subscriptions};
 use wire::{Message, PublishLine};
 
 use crate::effects::Level;
-use crate::frame::{self, Relayed};
+use crate::frame::{self, Relayed, Way};
+use crate::imports::{Chain, Introduced};
+use crate::responses::{MEASURED, PREFIX};
 use crate::services::SERVICES;
 use crate::shard::Shard;
 use crate::wires::Wires;
@@ -18,6 +20,20 @@ pub(crate) struct Scratch {
     ended: Vec<(Slot, SubId)>,
     /// Where a message goes that keeps another subject; empty for all others.
     pub(crate) target: Vec<u8>,
+    /// Special subscriptions that the message met.
+    pub(crate) apart: Vec<SubId>,
+    /// Services that are imported under the message's subject, by their place in the account.
+    pub(crate) bound: Vec<u32>,
+    /// Did the message come from another account, by way of a service?
+    pub(crate) imported: bool,
+    /// The accounts that it came through.
+    pub(crate) chain: Chain,
+    /// What a message of an imported stream is called here.
+    pub(crate) arriving: Vec<u8>,
+    /// What a mapped subject has become.
+    mapped: Vec<u8>,
+    /// Who sent the next message from another core.
+    pub(crate) introduced: Introduced,
     /// Sizes and body of a message that did not stand in the input as a MSG has them.
     tail: Vec<u8>,
     /// Where the messages of a train from another core stand.
@@ -25,6 +41,12 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
+    /// Did the message meet more than plain subscriptions and queue groups?
+    #[inline]
+    pub(crate) fn has_apart(&self) -> bool {
+        !self.apart.is_empty() || !self.bound.is_empty()
+    }
+
     /// Delivers to the chosen member of a queue group. One that has come to its end is taken off
     /// the list before the next message, so it is never chosen again.
     fn deliver(
@@ -35,6 +57,10 @@ impl Scratch {
         message: &Message<'_>,
     ) {
         let (slot, sid) = (subscriptions.get(id).connection(), subscriptions.get(id).sid);
+        if subscriptions.get(id).is_special() {
+            self.apart.push(id);
+            return;
+        }
         let (may, ends) = subscriptions.count_delivery(id);
         assert!(may, "a subscription that has ended is in no list");
         if ends {
@@ -110,11 +136,47 @@ impl Shard {
         if self.config.trace {
             self.trace_publish(slot, line, input);
         }
-        if self.wires.get(slot).rights.is_some() {
+        let connection = self.wires.get(slot);
+        if connection.maps {
+            return self.publish_mapped(slot, message);
+        }
+        if connection.rights.is_some() {
             return self.publish_by_right(slot, message);
         }
         let route = self.recall(slot, message.subject);
         self.publish_routed(slot, message, route);
+    }
+
+    /// A message of an account with mappings, whose subject may become another.
+    #[cold]
+    fn publish_mapped(&mut self, slot: Slot, message: &Message<'_>) {
+        let account = self.wires.get(slot).account;
+        let mut mapped = std::mem::take(&mut self.scratch.mapped);
+        let changed = self.map_subject(account, message.subject, &mut mapped);
+        let subject = if changed { &mapped[..] } else { message.subject };
+        let message = Message { subject, ..*message };
+        if self.wires.get(slot).rights.is_some() {
+            self.publish_by_right(slot, &message);
+        } else {
+            let route = self.spaces.at(account).route(subject);
+            self.publish_routed(slot, &message, route);
+        }
+        self.scratch.mapped = mapped;
+    }
+
+    /// Puts into `out` what a subject is mapped to in an account. False if it stays as it is.
+    pub(crate) fn map_subject(
+        &mut self,
+        account: AccountId,
+        subject: &[u8],
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let directory = &self.config.accounts;
+        let mappings = directory.accounts.get(account.index()).map(|account| &account.mappings);
+        let mut mappings = mappings.into_iter().flatten();
+        let Some(mapping) = mappings.find(|mapping| mapping.is_for(subject)) else { return false };
+        mapping.apply(subject, &directory.cluster, &mut self.random, out);
+        true
     }
 
     /// A message whose route is known goes its way.
@@ -123,8 +185,13 @@ impl Shard {
         let connection = self.wires.connections.get_mut(slot.0);
         connection.note_input(message.size(), self.now);
         let (options, account) = (connection.options, connection.account);
-        if is_special(message) && !self.may_publish(slot, message) {
-            return;
+        if is_special(message) {
+            if !self.may_publish(slot, message) {
+                return;
+            }
+            if message.subject.starts_with(PREFIX) && message.subject.ends_with(MEASURED) {
+                self.introduce(slot, route);
+            }
         }
         if options.verbose {
             self.trace_out(slot, "OK", b"");
@@ -134,14 +201,28 @@ impl Shard {
         let delivered = if message.subject.first() == Some(&b'$') {
             self.deliver_spoken(account, route, message, origin, slot)
         } else {
-            let delivered = self.deliver_plain(account, route, message, origin);
-            let far = route.indirect || !route.cores.is_empty();
-            (far && self.deliver_far(account, route, message, origin)) || delivered
+            self.deliver(account, route, message, origin)
         };
         if !delivered && options.no_responders && !message.reply.is_empty() {
             self.answer_no_responders(slot, message);
         }
         self.end_counted();
+    }
+
+    /// Delivers to everyone, on this core, on others and in other accounts. True if anyone gets it.
+    #[inline]
+    pub(crate) fn deliver(
+        &mut self,
+        account: AccountId,
+        route: Route,
+        message: &Message<'_>,
+        origin: Option<Origin>,
+    ) -> bool {
+        let delivered = self.deliver_plain(account, route, message, origin);
+        let far = route.indirect || !route.cores.is_empty();
+        let relayed = far && self.deliver_far(account, route, message, origin);
+        let apart = self.scratch.has_apart() && self.deliver_apart(account, message, origin);
+        delivered || relayed || apart
     }
 
     /// The route of a subject; publishers mostly repeat theirs.
@@ -190,6 +271,10 @@ impl Shard {
         let mut deliver = |id: SubId| {
             let subscription = subscriptions.get(id);
             let (slot, sid) = (subscription.connection(), subscription.sid);
+            if subscription.is_special() {
+                self.scratch.apart.push(id);
+                return;
+            }
             let connection = self.wires.get(slot);
             if !connection.is_open()
                 || !Origin::reaches(origin, slot)
@@ -234,7 +319,9 @@ impl Shard {
         let mut leaves = lists.leaves(route);
         let earlier = lists.leaves(route);
         let mut passed = 0;
+        let imported = self.scratch.imported;
         while let Some(leaf) = leaves.next() {
+            self.scratch.bound.extend_from_slice(leaf.bindings());
             for group in lists.groups(leaf) {
                 let name = group.name();
                 let mut before = earlier.clone().take(passed);
@@ -248,6 +335,7 @@ impl Shard {
                     let slot = subscriptions.get(id).connection();
                     let connection = self.wires.get(slot);
                     connection.is_open()
+                        && !(imported && subscriptions.get(id).is_special())
                         && Origin::reaches(origin, slot)
                         && connection.admits(message.subject, name)
                         && !self.wires.must_drop(connection)
@@ -277,7 +365,8 @@ impl Shard {
             let plain = route.cores.contains(core);
             let names = picks.iter().filter(|(picked, _)| *picked == core).map(|(_, name)| *name);
             self.outboxes.append(core, |out| {
-                frame::put_message(out, (account, target), message, plain, 0, silent, names);
+                let way = Way { account, target, plain, imported, hops: 0, silent };
+                frame::put_message(out, &way, message, names);
             });
         }
         delivered
@@ -286,9 +375,8 @@ impl Shard {
     /// Delivers to one member of this core of each named queue group. A group that has none left
     /// is handed on to a core that has.
     pub(crate) fn deliver_named(&mut self, route: Route, relayed: &Relayed<'_>) {
-        let Relayed { message, account, target, hops, silent, .. } = relayed;
-        let (account, target) = (*account, *target);
-        let (hops, silent) = (*hops, *silent);
+        let Relayed { message, way, .. } = relayed;
+        let Way { account, imported, hops, silent, .. } = *way;
         for name in relayed.queues() {
             let (lists, subscriptions) = self.spaces.split(account);
             let mut choice = Choice::of(lists, lists.leaves(route), name);
@@ -296,6 +384,7 @@ impl Shard {
                 let connection = self.wires.get(subscriptions.get(id).connection());
                 connection.is_open()
                     && Some(connection.id) != silent
+                    && !(imported && subscriptions.get(id).is_special())
                     && connection.admits(message.subject, name)
                     && !self.wires.must_drop(connection)
             };
@@ -307,15 +396,8 @@ impl Shard {
                     if let Some(core) = choice.pick_remote(&mut self.random) {
                         let names = std::iter::once(name);
                         self.outboxes.append(core, |out| {
-                            frame::put_message(
-                                out,
-                                (account, target),
-                                message,
-                                false,
-                                hops + 1,
-                                silent,
-                                names,
-                            );
+                            let way = Way { plain: false, hops: hops + 1, ..*way };
+                            frame::put_message(out, &way, message, names);
                         });
                     }
                 }

@@ -7,7 +7,9 @@ use session::handshake;
 use wire::{Fault, Operation, PublishLine, Step, step};
 
 use crate::effects::Level;
-use crate::shard::{PAUSED_BY_BARRIER, PAUSED_BY_LANES, PAUSED_BY_PROOF, PAUSED_BY_STALL, Shard};
+use crate::shard::{
+    PAUSED_BY_BARRIER, PAUSED_BY_LANES, PAUSED_BY_PROOF, PAUSED_BY_SEAT, PAUSED_BY_STALL, Shard,
+};
 
 /// Room in front of what is kept: the line of a MSG is longer than that of its PUB by a name and a
 /// blank.
@@ -116,7 +118,7 @@ impl Shard {
     fn consume(&mut self, slot: Slot, input: &[u8]) -> (usize, Rest) {
         let limit = self.config.max_control_line;
         let mut at = 0;
-        if self.awaits_proof(slot) {
+        if self.awaits_entry(slot) {
             return (0, Rest::Held);
         }
         loop {
@@ -129,7 +131,7 @@ impl Shard {
                 && rest.first().is_some_and(|byte| !byte.eq_ignore_ascii_case(&b'c'))
             {
                 self.admit_unasked(slot);
-                if self.awaits_proof(slot) {
+                if self.awaits_entry(slot) {
                     return (at, Rest::Held);
                 }
                 continue;
@@ -157,7 +159,7 @@ impl Shard {
                 Step::Operation(operation, bytes) => {
                     self.operate(slot, &operation);
                     at += bytes;
-                    if self.awaits_proof(slot) {
+                    if self.awaits_entry(slot) {
                         return (at, Rest::Held);
                     }
                 }
@@ -174,9 +176,9 @@ impl Shard {
         }
     }
 
-    /// Is it still to be proven who this is? What follows waits for that.
-    fn awaits_proof(&self, slot: Slot) -> bool {
-        self.wires.get(slot).pauses & PAUSED_BY_PROOF != 0
+    /// Is it still to be proven who this is, or whether there is room? What follows waits for that.
+    fn awaits_entry(&self, slot: Slot) -> bool {
+        self.wires.get(slot).pauses & (PAUSED_BY_PROOF | PAUSED_BY_SEAT) != 0
     }
 
     /// Checks a publish as soon as its line is there, and as far as its payload is.
@@ -184,7 +186,7 @@ impl Shard {
     fn is_publishable(&mut self, slot: Slot, line: &PublishLine<'_>, rest: &[u8]) -> bool {
         let connection = self.wires.get_mut(slot);
         let announced = std::mem::take(&mut connection.announced);
-        if line.size > self.config.max_payload
+        if line.size > connection.max_payload
             || (line.with_header && !connection.options.headers)
             || (connection.options.pedantic && !announced)
         {
@@ -213,7 +215,7 @@ impl Shard {
             self.wires.end(slot, Reason::ProtocolViolation);
             return false;
         }
-        let limit = self.config.max_payload;
+        let limit = self.wires.get(slot).max_payload;
         if line.size > limit {
             let text = format!("maximum payload exceeded: {} vs {limit}", line.size);
             self.log_for(Level::Error, slot, &text);

@@ -2,7 +2,8 @@
 
 use base::CoreId;
 
-use crate::frame::{self, Frame, Relayed};
+use crate::frame::{self, Frame, Relayed, Way};
+use crate::imports::Introduced;
 use crate::shard::Shard;
 use crate::train::Train;
 
@@ -47,16 +48,7 @@ impl Shard {
     fn accept_frame(&mut self, from: CoreId, bytes: &[u8]) {
         match frame::read(bytes) {
             Frame::Message(relayed) => {
-                let account = relayed.account;
-                let Relayed { target, message, .. } = &relayed;
-                let target = if target.is_empty() { message.subject } else { target };
-                let route = self.spaces.at(account).route(target);
-                if relayed.plain {
-                    // Subscriptions whose last delivery this was end below, when the route is not
-                    // needed any more.
-                    self.deliver_plain(account, route, &relayed.message, None);
-                }
-                self.deliver_named(route, &relayed);
+                self.accept_message(&relayed);
             }
             Frame::Literal { account, hash, wanted } => {
                 self.spaces.remote_literal(account, from, hash, wanted);
@@ -75,7 +67,38 @@ impl Shard {
                 self.scratch.tails = tails;
             }
             Frame::Evict { count } => self.evict(count),
+            Frame::SeatWish { account, slot, id } => self.on_seat_wish(from, account, slot, id),
+            Frame::SeatAnswer { account, slot, id, granted } => {
+                self.on_seat_answer(account, slot, id, granted);
+            }
+            Frame::Seats { account, held: true, count } => self.on_seats_held(account, count),
+            Frame::Seats { account, held: false, count } => self.on_seats_free(account, count),
+            Frame::Introduction { info, round_trip } => {
+                let info = String::from_utf8_lossy(info).into_owned();
+                self.scratch.introduced = Introduced { info, round_trip };
+            }
         }
+    }
+
+    fn accept_message(&mut self, relayed: &Relayed<'_>) {
+        let Relayed { way: Way { account, target, plain, imported, .. }, message, .. } = *relayed;
+        let subject = if target.is_empty() { message.subject } else { target };
+        let route = self.spaces.at(account).route(subject);
+        self.scratch.imported = imported;
+        if plain {
+            // Subscriptions whose last delivery this was end below, when the route is not needed
+            // any more.
+            self.deliver_plain(account, route, &message, None);
+        }
+        self.deliver_named(route, relayed);
+        if self.scratch.has_apart() {
+            self.scratch.target.extend_from_slice(target);
+            self.deliver_apart(account, &message, None);
+            self.scratch.target.clear();
+        }
+        self.scratch.imported = false;
+        self.scratch.introduced.info.clear();
+        self.end_counted();
     }
 
     /// Bytes for another core that wait for room in the lane.

@@ -170,29 +170,20 @@ impl Shard {
     /// Publishes for a service. True if anyone gets it.
     pub fn speak(&mut self, account: AccountId, message: &Message<'_>) -> bool {
         let route = self.spaces.at(account).route(message.subject);
-        let delivered = self.deliver_plain(account, route, message, None);
-        let relayed = if route.indirect || !route.cores.is_empty() {
-            self.deliver_far(account, route, message, None)
-        } else {
-            false
-        };
+        let delivered = self.deliver(account, route, message, None);
         self.end_counted();
-        delivered || relayed
+        delivered
     }
 
     /// Publishes for a service to those who listen to `target`; what they see is the message's own
     /// subject. True if anyone gets it.
     pub fn speak_to(&mut self, account: AccountId, target: &[u8], message: &Message<'_>) -> bool {
         let route = self.spaces.at(account).route(target);
-        let delivered = self.deliver_plain(account, route, message, None);
-        let mut relayed = false;
-        if route.indirect || !route.cores.is_empty() {
-            self.scratch.target.extend_from_slice(target);
-            relayed = self.deliver_far(account, route, message, None);
-            self.scratch.target.clear();
-        }
+        self.scratch.target.extend_from_slice(target);
+        let delivered = self.deliver(account, route, message, None);
+        self.scratch.target.clear();
         self.end_counted();
-        delivered || relayed
+        delivered
     }
 
     /// Would a message on this subject reach anyone, here or on another core?
@@ -282,11 +273,9 @@ impl Shard {
         slot: Slot,
     ) -> bool {
         let before = self.wires.begin_speech(slot);
-        let delivered = self.deliver_plain(account, route, message, origin);
-        let far = route.indirect || !route.cores.is_empty();
-        let relayed = far && self.deliver_far(account, route, message, origin);
+        let delivered = self.deliver(account, route, message, origin);
         self.wires.end_speech(slot, before);
-        delivered || relayed
+        delivered
     }
 }
 

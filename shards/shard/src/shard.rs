@@ -18,7 +18,9 @@ use crate::lame_duck::LameDuck;
 use crate::outbox::Outboxes;
 use crate::placement::Placement;
 use crate::publish::Scratch;
+use crate::responses::{Prefix, Responses};
 use crate::services::SERVICES;
+use crate::shadows::Shadows;
 use crate::spaces::Spaces;
 use crate::subscribe::Reaping;
 use crate::timers::Timers;
@@ -31,6 +33,8 @@ pub(crate) const PAUSED_BY_LANES: u8 = 1;
 pub(crate) const PAUSED_BY_STALL: u8 = 2;
 /// Reading is paused at a PING until the lanes have taken what came before it.
 pub(crate) const PAUSED_BY_BARRIER: u8 = 4;
+/// Reading is paused until it is known whether there is room in the account.
+pub(crate) const PAUSED_BY_SEAT: u8 = 16;
 
 /// Reading is paused until it is proven who this is.
 pub(crate) const PAUSED_BY_PROOF: u8 = 8;
@@ -46,6 +50,13 @@ pub struct Shard {
     pub(crate) wall: Wall,
     pub(crate) random: Random,
     pub(crate) spaces: Spaces,
+    pub(crate) shadows: Shadows,
+    /// Requests across accounts that wait for a response.
+    pub(crate) responses: Responses,
+    /// What their reply subjects begin with, by account.
+    pub(crate) response_prefixes: Vec<Option<Prefix>>,
+    /// Connections of accounts that have a limit of them, on the core that counts.
+    pub(crate) seats: Vec<u32>,
     pub(crate) wires: Wires,
     pub(crate) outboxes: Outboxes,
     pub(crate) timers: Timers,
@@ -94,6 +105,10 @@ impl Shard {
             wall: Wall::default(),
             random: Random::new(seed ^ u64::from(core.0).wrapping_mul(0xd134_2543_de82_ef95)),
             spaces: Spaces::new(seed),
+            shadows: Shadows::new(seed),
+            responses: Responses::new(seed),
+            response_prefixes: Vec::new(),
+            seats: Vec::new(),
             wires: Wires::default(),
             outboxes: Outboxes::new(core, cores),
             timers: Timers::default(),
@@ -121,6 +136,7 @@ impl Shard {
         };
         shard.wires.configure(&shard.config);
         shard.wires.open_services();
+        shard.bind_imports();
         shard
     }
 
@@ -140,7 +156,8 @@ impl Shard {
     pub fn next_due(&self) -> Time {
         let lame_duck = self.lame_duck.as_ref().map_or(Time::NEVER, LameDuck::next_due);
         let throttle = self.throttle.next_due();
-        self.timers.next().min(lame_duck).min(self.jetstream_due()).min(throttle)
+        let services = self.jetstream_due().min(self.responses.next_due());
+        self.timers.next().min(lame_duck).min(services).min(throttle)
     }
 
     /// Ends a turn: does what is due, writes the PONGs that may go and lists what is to be done.
@@ -174,6 +191,7 @@ impl Shard {
             self.on_due(slot);
             self.arm(slot);
         }
+        self.expire_responses();
         self.tick_lame_duck();
         self.tick_throttle();
     }
@@ -290,6 +308,7 @@ impl Shard {
         self.stale_connections += u64::from(reason == Reason::StaleConnection);
         let text = format!("Client connection closed: {}", reason.text());
         self.debug_for(slot, &text);
+        self.leave_account(slot);
         self.start_reaping(slot);
     }
 
@@ -482,7 +501,9 @@ impl Shard {
     pub fn census(&self) -> (usize, usize, (usize, usize)) {
         let connections = self.wires.connections.len() - 1;
         let services = self.wires.get(SERVICES).subscriptions.len();
-        let subscriptions = self.spaces.subscriptions.len() - services;
+        let prefixes = self.response_prefixes.iter().flatten().count();
+        let special = self.shadows.count() + prefixes;
+        let subscriptions = self.spaces.subscriptions.len() - services - special;
         (connections, subscriptions, self.spaces.remote_interest())
     }
 
@@ -510,11 +531,14 @@ impl Shard {
         let old = std::mem::replace(&mut self.config, config);
         self.info = InfoLine::new(&self.config);
         self.wires.configure(&self.config);
+        self.change_accounts(&old.accounts);
         for slot in self.open_slots() {
+            let limit = self.wires.get(slot).max_payload;
+            self.join(slot, self.wires.get(slot).account);
             if old.auth != self.config.auth {
                 self.check_again(slot);
             }
-            if old.max_payload != self.config.max_payload {
+            if limit != self.wires.get(slot).max_payload {
                 self.send_info(slot);
             }
             self.arm(slot);
@@ -526,6 +550,7 @@ impl Shard {
 
     /// Ends every connection because the server stops.
     pub fn stop(&mut self) {
+        self.flush_jetstream();
         for slot in self.open_slots() {
             self.wires.end(slot, Reason::ServerShutdown);
         }
@@ -555,6 +580,7 @@ impl Shard {
         connection.opened = self.now;
         connection.liveness.last_input = self.now;
         let slot = Slot(self.wires.connections.insert(connection));
+        self.join(slot, AccountId::GLOBAL);
         self.effects.opened.push((slot, socket));
         self.note_late(slot);
         self.enter(slot, door);

@@ -50,8 +50,8 @@ impl Shard {
                 "Permissions Violation for Subscription to {subject}, too many tokens"
             ));
         }
-        let limit = self.config.max_subscriptions;
-        if limit > 0 && self.wires.get(slot).subscriptions.len() >= limit {
+        let connection = self.wires.get(slot);
+        if connection.max_subscriptions.is_some_and(|max| connection.subscriptions.len() >= max) {
             return Err("maximum subscriptions exceeded".into());
         }
         Ok(())
@@ -69,6 +69,7 @@ impl Shard {
         let connection = self.wires.connections.get_mut(slot.0);
         connection.add_subscription(sid, id, &self.spaces.subscriptions);
         self.announce(account, &change);
+        self.cast_shadows(slot, account, id, (subject, queue, sid));
         Ok(())
     }
 
@@ -91,16 +92,26 @@ impl Shard {
     pub(crate) fn remove(&mut self, slot: Slot, id: SubId) {
         let connection = self.wires.connections.get_mut(slot.0);
         connection.remove_subscription(id, &self.spaces.subscriptions);
+        self.withdraw(id);
+    }
+
+    /// Ends a subscription that its connection has forgotten.
+    fn withdraw(&mut self, id: SubId) {
+        self.take_shadows(id);
+        let awaits = self.responses.len() > 0;
+        let pattern = if awaits { self.spaces.describe(id).0.to_vec() } else { Vec::new() };
         let (account, change) = self.spaces.unsubscribe(id);
         self.announce(account, &change);
+        if awaits {
+            self.forget_responses(account, &pattern);
+        }
     }
 
     /// Ends all subscriptions of a connection that goes on, before a second CONNECT.
     pub(crate) fn remove_all(&mut self, slot: Slot) {
         let taken = std::mem::take(&mut self.wires.get_mut(slot).subscriptions);
         for id in taken {
-            let (account, change) = self.spaces.unsubscribe(SubId(id));
-            self.announce(account, &change);
+            self.withdraw(SubId(id));
         }
     }
 
@@ -132,8 +143,7 @@ impl Shard {
                 && let Some(id) = current.subscriptions.next()
             {
                 left -= 1;
-                let (account, change) = self.spaces.unsubscribe(SubId(id));
-                self.announce(account, &change);
+                self.withdraw(SubId(id));
             }
             if left > 0 {
                 let (slot, closed) = (current.slot, current.closed);

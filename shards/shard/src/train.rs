@@ -81,7 +81,7 @@ impl Shard {
     pub(crate) fn ride(&mut self, slot: Slot, input: &[u8]) -> usize {
         let connection = self.wires.get(slot);
         let options = connection.options;
-        if !input.starts_with(b"PUB ") || options.verbose || options.pedantic {
+        if !input.starts_with(b"PUB ") || options.verbose || options.pedantic || connection.maps {
             return 0;
         }
         let account = connection.account;
@@ -128,8 +128,8 @@ impl Shard {
         lists: &mut Lists,
     ) -> usize {
         // Nobody is cut off for want of a flush in the middle of a train.
-        let limits =
-            (self.config.max_payload, self.config.max_control_line, self.wires.pressure_at);
+        let max_payload = self.wires.get(slot).max_payload;
+        let limits = (max_payload, self.config.max_control_line, self.wires.pressure_at);
         let (taken, payload) = couple(input, prefix, limits, &mut lists.tails);
         if lists.tails.len() < MESSAGES_MIN {
             return 0;
@@ -162,7 +162,11 @@ impl Shard {
             for tail in train.tails() {
                 // The last delivery to a subscription may change the routes.
                 let route = self.spaces.at(account).route(train.subject);
-                self.deliver_plain(account, route, &message_of(train.subject, tail), None);
+                let message = message_of(train.subject, tail);
+                self.deliver_plain(account, route, &message, None);
+                if self.scratch.has_apart() {
+                    self.deliver_apart(account, &message, None);
+                }
                 self.end_counted();
             }
         }

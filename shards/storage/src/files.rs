@@ -5,8 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use ahash::RandomState;
 use base::Time;
 
+use crate::compact::Compaction;
 use crate::damage::Damage;
-use crate::disk::File;
+use crate::disk::{DiskRequest, File};
 use crate::fetch::Cache;
 use crate::journal::Journal;
 use crate::journal::operation::{self, Operation};
@@ -33,6 +34,7 @@ pub(crate) struct Files {
     pub(crate) journal: Journal,
     pub(crate) queue: Queue,
     pub(crate) build: Option<Build>,
+    pub(crate) compaction: Compaction,
     pub(crate) cache: Cache,
     /// Segments, and how many of their parts are still needed.
     pub(crate) segments: HashMap<u64, u32, RandomState>,
@@ -50,6 +52,8 @@ pub(crate) struct Files {
     /// The disk was full when it was asked last.
     pub(crate) full: bool,
     pub(crate) damage: Vec<Damage>,
+    /// Requests that follow from the outcome of others.
+    pub(crate) again: Vec<DiskRequest>,
     pub(crate) requests: u64,
     pub(crate) now: Time,
     pub(crate) scratch: Vec<u8>,

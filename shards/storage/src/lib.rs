@@ -9,6 +9,7 @@
 
 mod buffer;
 mod bytes;
+mod compact;
 mod damage;
 mod disk;
 mod entry;

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use base::Time;
 
 use crate::buffer::{BLOCK_BYTES, Blocks};
+use crate::compact::Compaction;
 use crate::damage::{Damage, What};
 use crate::disk::{Action, DiskCompletion, DiskRequest, File, Listing};
 use crate::entry::read_checked_record;
@@ -466,6 +467,7 @@ impl Store {
             journal: Journal::new(resume, self.options.sync, slots),
             queue: Queue::default(),
             build: None,
+            compaction: Compaction::default(),
             cache: Cache::new(self.options.cache_bytes),
             segments: HashMap::with_hasher(hasher(self.options.seed)),
             dropped: VecDeque::new(),
@@ -479,6 +481,7 @@ impl Store {
             fenced: false,
             full: false,
             damage: std::mem::take(&mut opening.damage),
+            again: Vec::new(),
             requests: 0,
             now: Time(0),
             scratch: Vec::new(),
@@ -518,7 +521,7 @@ fn clear_away(opening: &Opening, files: &mut Files) {
         match file {
             File::SegmentDraft(_) | File::JournalDraft(_) => files.removals.push(*file),
             File::Segment(number) => {
-                files.next_segment = files.next_segment.max(number + 1);
+                files.next_segment = files.next_segment.max(number.saturating_add(1));
                 if files.segments.contains_key(number) {
                     continue;
                 }

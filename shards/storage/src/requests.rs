@@ -15,6 +15,8 @@ pub(crate) enum Wants {
     Seal,
     /// What looks at messages.
     Fetch,
+    /// What brings parts together anew, or erases.
+    Compact,
     /// The opening of the store.
     Open,
 }
@@ -33,7 +35,8 @@ impl Wants {
             3 => Self::Slot,
             4 => Self::Seal,
             5 => Self::Fetch,
-            6 => Self::Open,
+            6 => Self::Compact,
+            7 => Self::Open,
             other => panic!("no request was numbered {other}"),
         };
         (wants, number)

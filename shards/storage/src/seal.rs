@@ -7,6 +7,7 @@ use base::Time;
 use crate::buffer::{BLOCK_BYTES, Blocks};
 use crate::disk::{Action, DiskFailure, DiskRequest, File};
 use crate::log::Whereabouts;
+use crate::log::segment::Segment;
 use crate::requests::{Requests, Wants};
 use crate::segment_file::Image;
 use crate::store::LogId;
@@ -22,6 +23,8 @@ pub(crate) struct Sealing {
     pub(crate) place: Whereabouts,
     /// The part's number in its log.
     pub(crate) part: u64,
+    /// Where it takes the place of several: its index, and their numbers.
+    pub(crate) merged: Option<(Segment, Vec<u64>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

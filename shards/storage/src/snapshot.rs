@@ -65,6 +65,9 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Snapshot<'_>> {
     let mut from = Take(bytes);
     let options = LogOptions::of_byte(from.u8()?);
     let (first, last) = (from.u64()?, from.u64()?);
+    if last == u64::MAX {
+        return None;
+    }
     let last_wall = Wall(from.u64()? as i64);
     let name = from.run()?;
     let mut snapshot = Snapshot {

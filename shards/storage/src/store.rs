@@ -201,6 +201,7 @@ impl Store {
             (Some(files), Kind::File) => {
                 let end = files.enter(log, operation);
                 files.settle(log);
+                files.look_over(log);
                 Position(end)
             }
             (None, Kind::File) => {
@@ -264,12 +265,15 @@ impl Store {
     /// Removes a message; `secure` overwrites its bytes wherever they are. Nothing if there is no
     /// such message.
     pub fn remove(&mut self, id: LogId, sequence: u64, secure: bool) -> Option<Position> {
-        let _ = secure;
-        if !self.log(id).contains(sequence) {
-            return None;
-        }
+        let log = self.log(id);
+        let (part, start, end) = log.locate(sequence)?;
+        let place = log.parts[part].data.place();
         let operation = Operation::Remove(sequence);
-        Some(self.change(id, &operation, |log| assert!(log.remove(sequence))))
+        let position = self.change(id, &operation, |log| assert!(log.remove(sequence)));
+        if secure && let (Some(files), Some(place)) = (&mut self.files, place) {
+            files.erase(place, (start, end));
+        }
+        Some(position)
     }
 
     /// Removes everything in front of a sequence. One beyond the last raises the last, as the

@@ -105,14 +105,17 @@ impl Store {
     pub(crate) fn keep_up(&mut self, out: &mut Vec<DiskRequest>) {
         self.recycle();
         self.begin_build();
+        self.begin_compaction();
         let Some(files) = &mut self.files else { return };
         let mut last = files.requests;
+        out.append(&mut files.again);
         let requests = &mut Requests { out, last: &mut last };
         files.cache.take_requests(requests);
         if !files.fenced {
             if let Some(build) = &mut files.build {
                 build.take_requests(requests);
             }
+            files.compaction.take_requests(files.journal.synced(), requests);
             files.drop_segments(requests);
             let numbers = (files.next_log, files.next_segment);
             files.journal.take_requests(files.now, numbers, requests);
@@ -138,6 +141,12 @@ impl Store {
             Wants::Seal => self.sealed(outcome),
             Wants::Fetch => {
                 files.cache.completed(number, completion.blocks, outcome);
+                return;
+            }
+            Wants::Compact => {
+                let again = self.compacted(number, completion.blocks, outcome);
+                let files = self.files.as_mut().expect("requests were made");
+                files.again.extend(again);
                 return;
             }
             Wants::Open => unreachable!("the store is open"),
@@ -246,7 +255,7 @@ impl Store {
                 number = files.new_segment();
             }
             let place = add(&mut image, log, part, (number, parts.len() as u32));
-            parts.push(Sealing { id, uid, place, part });
+            parts.push(Sealing { id, uid, place, part, merged: None });
             bytes = image.filled();
         }
         if !parts.is_empty() {
@@ -285,8 +294,13 @@ impl Store {
                 continue;
             };
             let (part, place) = (sealing.part, sealing.place);
-            let found = log.parts.iter().position(|candidate| candidate.number == part);
+            let is_merged = sealing.merged.is_some();
+            let found = match sealing.merged {
+                None => log.parts.iter().position(|candidate| candidate.number == part),
+                Some((segment, old)) => log.replace(segment, &old, place),
+            };
             let Some(found) = found else {
+                files.settle(log);
                 files.leave(build.number);
                 continue;
             };
@@ -295,6 +309,8 @@ impl Store {
             let reference = snapshot::refer(part).expect("it is sealed");
             files.enter(log, &Operation::Sealed(reference));
             files.settle(log);
+            log.sparse |= !is_merged && log.parts.len() > 8;
+            files.look_over(log);
         }
     }
 
@@ -305,6 +321,11 @@ impl Store {
         files.queue.not_before = files.now.after(FULL_RETRY);
         for sealing in build.parts.into_iter().rev() {
             let Some(log) = find(&mut self.logs, sealing.id, sealing.uid) else { continue };
+            if sealing.merged.is_some() {
+                log.sparse = true;
+                files.look_over(log);
+                continue;
+            }
             let found = log.parts.iter_mut().find(|part| part.number == sealing.part);
             if let Some(part) = found {
                 part.data.abandon_seal();

@@ -6,6 +6,8 @@
 pub mod encode;
 pub mod parse;
 pub mod proxy;
+pub mod upgrade;
+pub mod websocket;
 
 pub use encode::Message;
 pub use parse::{Fault, Operation, PublishLine, Step, quick_publish, step};

@@ -95,7 +95,7 @@ pub(in super::super) async fn accountz(
         account_detail: None,
     };
     if options.account.is_empty() {
-        view.accounts = directory.accounts.iter().map(|account| account.name.clone()).collect();
+        view.accounts = directory.present().map(|(_, account)| account.name.clone()).collect();
         return Ok(view);
     }
     view.account_detail = Some(detail(state, &options.account).await?);
@@ -115,7 +115,7 @@ pub(in super::super) async fn detail(state: &State, name: &str) -> Result<Detail
         is_system: id == AccountId::SYSTEM,
         expired: false,
         complete: true,
-        jetstream_enabled: account.jetstream,
+        jetstream_enabled: account.jetstream.is_some(),
         leafnode_connections: 0,
         client_connections: counts.connections,
         subscriptions: counts.subscriptions(),

@@ -141,7 +141,7 @@ pub(in super::super) fn account(state: &State, name: &str) -> Result<Jsz, String
     }
     let account = settled.directory.find(name);
     let account = account.ok_or_else(|| format!("account {} not found", quote(name)))?;
-    if !settled.directory.get(account).jetstream {
+    if settled.directory.get(account).jetstream.is_none() {
         return Err(format!("account {} not jetstream enabled", quote(name)));
     }
     Ok(jsz(state))

@@ -103,7 +103,11 @@ fn send(jetstream: &mut JetStream, router: &mut Router, now: Moment, message: &[
         .filter(|(_, pattern)| matches(pattern, subject))
         .map(|(id, _)| *id)
         .collect();
-    assert!(heard.len() <= 1 || !subject.starts_with(b"$JS.API."), "a request is heard once");
+    assert!(
+        heard.len() <= 1 || !subject.starts_with(b"$JS.API."),
+        "a request is heard once: {}",
+        String::from_utf8_lossy(subject)
+    );
     for id in heard {
         if router.services.contains_key(&id) {
             let client = ClientInfo::default();

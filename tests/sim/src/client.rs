@@ -11,6 +11,8 @@ pub enum Heard {
         sid: u32,
         /// The subject.
         subject: String,
+        /// Where a response goes; empty for nowhere.
+        reply: String,
         /// Who published it.
         publisher: usize,
         /// Which of its messages it is.
@@ -57,6 +59,11 @@ pub struct Client {
 impl Client {
     /// A client that has just connected.
     pub fn new(socket: usize, echo: bool) -> Self {
+        Self::of_user(socket, echo, "")
+    }
+
+    /// One of a user with an empty password.
+    pub fn of_user(socket: usize, echo: bool, user: &str) -> Self {
         let mut client = Self {
             socket,
             outgoing: VecDeque::new(),
@@ -73,7 +80,8 @@ impl Client {
             ending: Vec::new(),
         };
         let connect = format!(
-            "CONNECT {{\"verbose\":false,\"pedantic\":false,\"headers\":true,\"echo\":{echo}}}\r\n"
+            "CONNECT {{\"verbose\":false,\"pedantic\":false,\"headers\":true,\"echo\":{echo},\
+             \"user\":\"{user}\"}}\r\n"
         );
         client.say(connect.as_bytes());
         client
@@ -113,7 +121,9 @@ impl Client {
                     let body = &self.incoming[next..next + size];
                     assert_eq!(&self.incoming[next + size..next + size + 2], b"\r\n");
                     next += size + 2;
-                    heard.push(message(words[1], words[2], body));
+                    let with_reply = words.len() == if words[0] == "MSG" { 5 } else { 6 };
+                    let reply = if with_reply { words[3] } else { "" };
+                    heard.push(message(words[1], words[2], reply, body));
                 }
                 "PONG" => heard.push(Heard::Pong),
                 "PING" => heard.push(Heard::Ping),
@@ -128,14 +138,19 @@ impl Client {
     }
 }
 
-fn message(subject: &str, sid: &str, body: &[u8]) -> Heard {
+fn message(subject: &str, sid: &str, reply: &str, body: &[u8]) -> Heard {
     let text = String::from_utf8_lossy(body);
-    let text = text.strip_prefix("NATS/1.0\r\n\r\n").unwrap_or(&text);
+    let header = text.strip_prefix("NATS/1.0\r\n");
+    let text = header.and_then(|rest| Some(rest.split_once("\r\n\r\n")?.1)).unwrap_or_else(|| {
+        // A header without a field ends with its first line.
+        header.map_or(&text, |rest| rest.strip_prefix("\r\n").unwrap_or(rest))
+    });
     let mut words = text.split(' ');
     let mut number = || words.next().and_then(|word| word.parse().ok()).expect("a number");
     Heard::Message {
         sid: sid.parse().expect("a name that is a number"),
         subject: subject.to_owned(),
+        reply: reply.to_owned(),
         publisher: number() as usize,
         number: number(),
     }

@@ -8,6 +8,7 @@
 //! After the last event the world runs until nothing moves any more, and [`checker`] compares what
 //! every client received with what it had to.
 
+pub mod accounts;
 pub mod checker;
 pub mod client;
 pub mod run;

@@ -1,4 +1,4 @@
-//! `cargo run --release -p sim -- [--world core|storage] [--seed N | --from N] [--seeds N]
+//! `cargo run --release -p sim -- [--world core|accounts|storage] [--seed N | --from N] [--seeds N]
 //! [--minutes N]`
 //!
 //! Runs one seed, or many until the number or the time is used up. The seed of a failure is printed
@@ -17,9 +17,10 @@ fn main() -> ExitCode {
     let value = |name: &str| text(name)?.parse::<u64>().ok();
     let world = match text("--world") {
         Some("storage") => World::Storage,
+        Some("accounts") => World::Accounts,
         None | Some("core") => World::Core,
         Some(other) => {
-            eprintln!("there is no world {other}: core or storage");
+            eprintln!("there is no world {other}: core, accounts or storage");
             return ExitCode::FAILURE;
         }
     };
@@ -58,6 +59,8 @@ fn main() -> ExitCode {
 enum World {
     /// Shards, lanes and clients.
     Core,
+    /// Accounts that share with each other, while the configuration changes.
+    Accounts,
     /// The store of one core.
     Storage,
 }
@@ -72,7 +75,7 @@ struct Total {
 impl Total {
     fn show(&self, world: World) -> String {
         match world {
-            World::Core => format!("{:?}", self.core),
+            World::Core | World::Accounts => format!("{:?}", self.core),
             World::Storage => format!("{:?}", self.storage),
         }
     }
@@ -82,6 +85,7 @@ impl World {
     const fn name(self) -> &'static str {
         match self {
             Self::Core => "core",
+            Self::Accounts => "accounts",
             Self::Storage => "storage",
         }
     }
@@ -94,8 +98,9 @@ impl World {
 
     fn run_into(self, seed: u64, total: &mut Total) -> Result<(), String> {
         match self {
-            Self::Core => {
-                let outcome = sim::run(seed)?;
+            Self::Core | Self::Accounts => {
+                let run = if self == Self::Core { sim::run } else { sim::accounts::run };
+                let outcome = run(seed)?;
                 total.core.published += outcome.published;
                 total.core.received += outcome.received;
                 total.core.cut_off += outcome.cut_off;

@@ -247,7 +247,7 @@ impl Simulation {
 
     fn on_heard(&mut self, client: usize, heard: Heard) -> Result<(), String> {
         match heard {
-            Heard::Message { sid, subject, publisher, number } => {
+            Heard::Message { sid, subject, publisher, number, .. } => {
                 self.outcome.received += 1;
                 let echo = self.clients[client].echo;
                 self.checker.receive(client, sid, &subject, (publisher, number), echo)

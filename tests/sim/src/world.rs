@@ -136,6 +136,12 @@ impl World {
         }
     }
 
+    /// A core switches to another configuration.
+    pub fn reconfigure(&mut self, core: usize, config: &Config) {
+        self.moved = true;
+        self.cores[core].shard.reconfigure(config.clone());
+    }
+
     /// A core hears that the server is going away.
     pub fn enter_lame_duck(&mut self, core: usize) {
         self.moved = true;

@@ -13,6 +13,18 @@ fn seeds_that_once_failed_hold() {
 }
 
 #[test]
+fn accounts_share_what_they_are_to_share() {
+    let mut received = 0;
+    for seed in 0..300 {
+        match sim::accounts::run(seed) {
+            Ok(outcome) => received += outcome.received,
+            Err(problem) => panic!("seed {seed}: {problem}"),
+        }
+    }
+    assert!(received > 5_000, "the clients were given something to compare: {received}");
+}
+
+#[test]
 fn the_first_five_hundred_seeds_hold() {
     let mut received = 0;
     for seed in 0..500 {

@@ -40,8 +40,8 @@ use wire::Message;
 use crate::{
     ClientInfo, Outlet,
     api::Request,
-    error::Fault,
-    stream::{StreamConfig, View, Wanted},
+    error::{Fault, table},
+    stream::{StreamConfig, View, Wanted, config::ConsumerLimits},
 };
 use cursor::Consumer;
 use desk::Desk;
@@ -211,6 +211,30 @@ impl Consumers {
         for place in self.places() {
             self.consumer(place).flush(desk);
         }
+    }
+
+    /// May the stream set these limits on its consumers?
+    ///
+    /// # Errors
+    /// If there are consumers beyond them.
+    pub fn check_limits(&self, new: &ConsumerLimits, old: &ConsumerLimits) -> Result<(), Fault> {
+        let (inactive, pending) = (new.inactive_threshold, new.max_ack_pending);
+        let is_changed = (inactive > 0 && inactive != old.inactive_threshold)
+            || (pending > 0 && pending != old.max_ack_pending);
+        let exceeds = |consumer: &Consumer| {
+            (inactive > 0 && consumer.config.inactive_threshold > inactive)
+                || (pending > 0 && consumer.config.max_ack_pending > pending)
+        };
+        let beyond: Vec<&str> = self
+            .all()
+            .filter(|consumer| is_changed && exceeds(consumer))
+            .map(|consumer| consumer.name.as_str())
+            .collect();
+        if beyond.is_empty() {
+            return Ok(());
+        }
+        let names = beyond.join(", ");
+        Err(table::STREAM_UPDATE.because(format!("change to limits violates consumers: {names}")))
     }
 
     /// The stream's configuration changed; `view.core.config` is the new one.

@@ -13,7 +13,7 @@ use super::publication::{Publication, Refusal, not_stored, put_tail};
 use super::purge::Scope;
 use super::{Stream, batch};
 use crate::error::{Fault, table};
-use crate::ground::Site;
+use crate::ground::{Ground, Site};
 
 /// What follows the sequence in an acknowledgement of a message that was stored before.
 const DUPLICATE: &[u8] = b",\"duplicate\": true}";
@@ -541,7 +541,15 @@ impl Stream {
         let due = self.expiry_due(site).min(self.consumers.next_due()).min(self.batches_due());
         let due = due.min(self.schedules_due(site));
         self.due = if is_behind { Time(0) } else { due.min(self.upstreams_due()) };
-        site.ground.note_due(self.core.id, self.due);
+        self.schedule(site.ground);
+    }
+
+    /// Puts the stream on the list of due ones, unless it stands there for an earlier time.
+    pub(crate) fn schedule(&mut self, ground: &mut Ground) {
+        if self.due < self.scheduled {
+            self.scheduled = self.due;
+            ground.note_due(self.core.id, self.due);
+        }
     }
 }
 

@@ -80,6 +80,7 @@ impl Stream {
             counted_bytes: 0,
             counted_consumers: 0,
             due: base::Time::NEVER,
+            scheduled: base::Time::NEVER,
             is_listed: false,
             untold: 0,
         };

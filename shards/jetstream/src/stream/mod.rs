@@ -100,6 +100,8 @@ pub struct Stream {
     counted_consumers: usize,
     /// When the stream is due next; what the list of due streams says if it is not out of date.
     pub(crate) due: Time,
+    /// The time of its entry in the list of due streams that counts; others are out of date.
+    pub(crate) scheduled: Time,
     /// Is it on the list of streams that something happened to?
     pub(crate) is_listed: bool,
     /// The first sequence that consumers have not been told of.

@@ -12,6 +12,8 @@ const MAGIC: u32 = u32::from_le_bytes(*b"pjb\x01");
 pub(crate) const HEAD_BYTES: usize = 96;
 /// Bytes of payload.
 pub(crate) const PAYLOAD_BYTES: usize = BLOCK_BYTES - HEAD_BYTES;
+/// No store counts as far as this.
+const COUNT_MAX: u64 = 1 << 56;
 /// No record begins in the block.
 const NOWHERE: u16 = u16::MAX;
 
@@ -114,7 +116,10 @@ pub(crate) fn read(block: &[u8]) -> Option<(Head, &[u8])> {
         && head.first.is_none_or(|first| first < used)
         && head.oldest <= head.number
         && head.epoch_base <= head.number
-        && head.durable <= head.number;
+        && head.durable <= head.number
+        && [head.number, head.epoch, head.next_log, head.next_segment]
+            .iter()
+            .all(|n| *n < COUNT_MAX);
     is_sound.then(|| (head, &block[HEAD_BYTES..HEAD_BYTES + usize::from(used)]))
 }
 

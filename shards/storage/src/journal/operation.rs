@@ -168,6 +168,11 @@ pub(crate) struct Entered<'a> {
     pub(crate) operation: Operation<'a>,
 }
 
+/// A sequence that another can follow.
+fn sequence(from: &mut Take<'_>) -> Option<u64> {
+    from.u64().filter(|sequence| *sequence < u64::MAX)
+}
+
 /// Reads an operation, without the length in front of it.
 pub(crate) fn read(bytes: &[u8]) -> Option<Entered<'_>> {
     let mut from = Take(bytes);
@@ -176,8 +181,8 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Entered<'_>> {
     let operation = match kind {
         APPEND => Operation::Append(std::mem::take(&mut from.0)),
         REMOVE => Operation::Remove(from.u64()?),
-        TRUNCATE => Operation::Truncate(from.u64()?),
-        RESET => Operation::Reset { first: from.u64()?, last: from.u64()? },
+        TRUNCATE => Operation::Truncate(sequence(&mut from)?),
+        RESET => Operation::Reset { first: from.u64()?, last: sequence(&mut from)? },
         NOTE => Operation::Note { key: from.run()?, value: std::mem::take(&mut from.0) },
         OPTIONS => Operation::Options(LogOptions::of_byte(from.u8()?)),
         DESTROY => Operation::Destroy,

@@ -87,13 +87,13 @@ impl Slots {
 
     /// A file that was found, of which nothing is needed.
     pub(crate) fn found_free(&mut self, slot: u32, blocks: u32) {
-        self.next_slot = self.next_slot.max(slot + 1);
+        self.next_slot = self.next_slot.max(slot.saturating_add(1));
         self.free.push_back((slot, blocks));
     }
 
     /// A file that was found, later than those in front of it. `next` is the block that comes next.
     pub(crate) fn found_used(&mut self, used: Used, next: u64) {
-        self.next_slot = self.next_slot.max(used.slot + 1);
+        self.next_slot = self.next_slot.max(used.slot.saturating_add(1));
         self.index = next.saturating_sub(used.base).min(u64::from(used.blocks)) as u32;
         self.used.push_back(used);
     }

@@ -179,8 +179,7 @@ impl Log {
         if segment.living() == 0 {
             self.left.push(place.segment);
         } else {
-            let number = self.next_part;
-            self.next_part += 1;
+            let number = self.next_part();
             self.parts.push_back(Part { number, segment, data: Data::Sealed(place) });
         }
         true

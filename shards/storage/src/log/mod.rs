@@ -32,6 +32,8 @@ pub struct Log {
     keys: Keys,
     pub(crate) parts: VecDeque<Part>,
     next_part: u64,
+    /// Is there a part in a segment that is mostly gaps, or many small ones?
+    pub(crate) sparse: bool,
     /// Bytes of records after which a log in files begins another part.
     pub(crate) part_bytes: u32,
     /// Segments that a part of this log stood in, once for each part that is gone.
@@ -78,6 +80,7 @@ impl Log {
             keys: Keys::new(hasher),
             parts: VecDeque::new(),
             next_part: 0,
+            sparse: false,
             part_bytes: PART_BYTES,
             left: Vec::new(),
             uid: 0,
@@ -242,9 +245,14 @@ impl Log {
             last.segment.shrink();
             last.data.close();
         }
-        self.parts.push_back(Part::new(self.next_part, sequence));
-        self.next_part += 1;
+        let number = self.next_part();
+        self.parts.push_back(Part::new(number, sequence));
         self.parts.len() - 1
+    }
+
+    pub(crate) fn next_part(&mut self) -> u64 {
+        self.next_part += 1;
+        self.next_part - 1
     }
 
     /// How many parts were begun so far: one more means that the one in front was closed.
@@ -308,6 +316,8 @@ impl Log {
         let (key, sequence) = (KeyId(segment.keys[place]), segment.sequence(place));
         segment.kill(place);
         self.keys.take(key, sequence);
+        let part = &self.parts[number];
+        self.sparse |= part.data.place().is_some() && part.is_hollow();
     }
 
     /// The first message after the one that was first is gone.

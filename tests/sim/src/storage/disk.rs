@@ -10,6 +10,7 @@ use ::storage::{
     Action, Blocks, DiskCompletion, DiskFailure, DiskRequest, File, Listing, RequestId,
 };
 use base::Random;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// What a drive writes as a whole.
 const SECTOR_BYTES: usize = 512;
@@ -273,6 +274,22 @@ impl Disk {
         content.firm[bit / 8] ^= 1 << (bit % 8);
         self.lied = true;
         true
+    }
+
+    /// Puts a byte somewhere, and if `right` makes the checksum of the journal's block right again.
+    pub fn change(&mut self, number: usize, offset: usize, value: u8, right: bool) {
+        let place = number % self.files.len().max(1);
+        let Some((file, content)) = self.files.iter_mut().nth(place) else { return };
+        if content.firm.is_empty() {
+            return;
+        }
+        let at = offset % content.firm.len();
+        content.firm[at] = value;
+        let block = at / 4096 * 4096;
+        if right && matches!(file, File::Journal(_)) {
+            let sum = xxh3_64(&content.firm[block + 8..block + 4096]);
+            content.firm[block..block + 8].copy_from_slice(&sum.to_le_bytes());
+        }
     }
 
     /// Files there are.

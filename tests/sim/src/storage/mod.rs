@@ -99,6 +99,43 @@ pub fn run(seed: u64) -> Result<Outcome, String> {
     Ok(world.outcome)
 }
 
+/// Runs a store, ends it, changes its files as `data` says, and opens it again: six bytes a change,
+/// the file, whether the checksums of the block are put right, where, and what is put there.
+///
+/// # Errors
+/// If the store does not open, holds what was never given, or does not work afterwards.
+pub fn spoil(data: &[u8]) -> Result<(), String> {
+    let mut world = World::new(7);
+    world.disk.faults = disk::Faults { room: u64::MAX, ..disk::Faults::default() };
+    world.reopen()?;
+    for _ in 0..600 {
+        world.step()?;
+    }
+    world.settle();
+    world.crash(false);
+    for change in data.as_chunks::<6>().0 {
+        let offset = u32::from_le_bytes([change[2], change[3], change[4], 0]) as usize;
+        world.disk.change(change[0] as usize, offset, change[5], change[1] & 1 == 1);
+    }
+    world.store = Store::open(world.options.clone());
+    world.open_store()?;
+    // What a block says whose checksum was put right may be anything; none of it may do harm.
+    for (id, live) in world.all_live() {
+        for sequence in live {
+            let mut looks = 0;
+            while let Fetched::Reading(_) = world.store.fetch(id, sequence) {
+                world.turn(3);
+                looks += 1;
+                if looks > 10_000 {
+                    return Err(format!("{sequence} is read for ever"));
+                }
+            }
+        }
+    }
+    world.settle();
+    Ok(())
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
@@ -317,8 +354,12 @@ impl World {
         self.store = Store::open(self.options.clone());
     }
 
-    /// Opens the store, and finds out how much of what was asked for it holds.
-    fn reopen(&mut self) -> Result<(), String> {
+    fn all_live(&self) -> Vec<(LogId, Vec<u64>)> {
+        self.store.logs().map(|(id, log)| (id, log.live().collect())).collect()
+    }
+
+    /// Opens the store.
+    fn open_store(&mut self) -> Result<(), String> {
         self.outcome.openings += 1;
         for _ in 0..100_000 {
             let mut requests = Vec::new();
@@ -330,8 +371,17 @@ impl World {
                 None => return Err(String::from("the store asks for nothing and is not open")),
             }
         }
+        if !self.store.is_open() {
+            return Err(String::from("the store is not open after all"));
+        }
         self.damage.clear();
         self.store.take_damage(&mut self.damage);
+        Ok(())
+    }
+
+    /// Opens the store, and finds out how much of what was asked for it holds.
+    fn reopen(&mut self) -> Result<(), String> {
+        self.open_store()?;
         self.outcome.damage += self.damage.len() as u64;
         if !self.damage.is_empty() && !self.disk.lied {
             return Err(format!("damage without cause: {:?}", self.damage));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::stream::config::ConsumerLimits;
 
 fn world() -> World {
     let mut world = World::new(|_| {});
@@ -132,6 +133,18 @@ fn a_work_queue_has_one_consumer_for_each_message() {
     assert_eq!(create("B", explicit), 10099);
     assert_eq!(create("B", &format!(r#"{explicit},"filter_subject":"in.*""#)), 10100);
     assert_eq!(create("B", &format!(r#"{explicit},"filter_subject":"in.b""#)), 0);
+}
+
+#[test]
+fn limits_of_a_stream_hold_for_its_consumers() {
+    let mut world = World::new(|_| {});
+    world.create(r#""ack_policy":"explicit","max_ack_pending":20"#);
+    let limits = |max_ack_pending| ConsumerLimits { max_ack_pending, ..ConsumerLimits::default() };
+    let check = |new, old| world.consumers.check_limits(&limits(new), &limits(old));
+    assert_eq!(check(20, 0), Ok(()));
+    assert_eq!(check(10, 10), Ok(()));
+    let fault = check(10, 0).expect_err("the consumer has more");
+    assert_eq!(fault.text, "change to limits violates consumers: C");
 }
 
 #[test]
