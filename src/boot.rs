@@ -177,7 +177,7 @@ impl Server {
             settled: server.settled(),
             started,
             listener: watched,
-            reports: reports_in,
+            outward: (reports_in, logger.clone()),
         })?;
         server.announce()?;
         Ok(server)

@@ -7,6 +7,8 @@ use std::path::Path;
 mod config;
 #[path = "fuzz/bodies/connect.rs"]
 mod connect;
+#[path = "fuzz/bodies/entrance.rs"]
+mod entrance;
 #[path = "fuzz/bodies/jetstream.rs"]
 mod jetstream_requests;
 #[path = "fuzz/bodies/query.rs"]
@@ -50,6 +52,11 @@ fn config() {
 #[test]
 fn connect() {
     run_seeds("connect", connect::run);
+}
+
+#[test]
+fn entrance() {
+    run_seeds("entrance", entrance::run);
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn shows_connections(cores: u32) {
     let _second = client(nats, "CONNECT {\"verbose\":false,\"name\":\"two\"}\r\n");
     let connz = json(http, "/connz?subs=1");
     let expected =
-        ["connections", "limit", "now", "num_connections", "offset", "server_id", "total"];
+        ["server_id", "now", "num_connections", "total", "offset", "limit", "connections"];
     assert_eq!(keys(&connz), expected);
     assert_eq!((&connz["total"], &connz["num_connections"]), (&2.into(), &2.into()));
     let one = &connz["connections"][0];
@@ -274,6 +274,56 @@ fn answers_about_oneself(cores: u32) {
             assert!(answer.starts_with("NATS/1.0 503"), "{subject}: {answer}");
         }
     }
+}
+
+#[test]
+fn metrics_have_the_names_that_dashboards_know() {
+    let broker = start(2, "");
+    let _one = client(broker.process.address(), &format!("{HELLO}PUB a 3\r\nabc\r\n"));
+    let (status, text) = get(broker.http, "/metrics");
+    assert_eq!(status, 200);
+    for (name, value) in [
+        ("gnatsd_varz_connections{", " 1"),
+        ("gnatsd_varz_in_msgs{", " 1"),
+        ("gnatsd_connz_in_bytes{", " 3"),
+        ("gnatsd_healthz_status{", " 0"),
+        ("jetstream_server_jetstream_disabled{", " 1"),
+        ("pinion_core_turn_seconds_bucket{", ""),
+    ] {
+        let line = text.lines().find(|line| line.starts_with(name));
+        assert!(line.is_some_and(|line| line.ends_with(value)), "{name}: {line:?}");
+    }
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (_, value) = line.rsplit_once(' ').expect("a sample has a value");
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn shows_what_is_stored() {
+    let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join("monitor-stored");
+    let _from_an_earlier_run = fs::remove_dir_all(&store);
+    let broker = start(2, &format!("jetstream {{ store_dir: {:?} }}", store.display()));
+    let mut stream = client(broker.process.address(), HELLO);
+    request(&mut stream, 1, "$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s.*"]}"#);
+    request(&mut stream, 2, "s.one", "hello");
+    let consumer = r#"{"stream_name":"S","config":{"durable_name":"C","ack_policy":"explicit"}}"#;
+    request(&mut stream, 3, "$JS.API.CONSUMER.DURABLE.CREATE.S.C", consumer);
+    let jsz = json(broker.http, "/jsz?consumers=1&config=1");
+    for (field, value) in [("streams", 1), ("consumers", 1), ("messages", 1), ("total", 1)] {
+        assert_eq!(jsz[field], value, "{field}: {jsz:#}");
+    }
+    let detail = &jsz["account_details"][0]["stream_detail"][0];
+    assert_eq!((&detail["name"], &detail["state"]["messages"]), (&"S".into(), &1.into()));
+    assert_eq!(detail["config"]["subjects"][0], "s.*");
+    assert_eq!(detail["consumer_detail"][0]["num_pending"], 1);
+    assert_eq!(
+        json(broker.http, "/jsz?streams=1")["account_details"][0]["stream_detail"][0]["config"],
+        Value::Null
+    );
+    assert_eq!(json(broker.http, "/varz")["jetstream"]["stats"]["accounts"], 1);
+    assert_eq!(get(broker.http, "/healthz?account=$G&stream=S&consumer=C").0, 200);
+    assert_eq!(get(broker.http, "/healthz?account=$G&stream=S&consumer=X").0, 404);
 }
 
 #[test]

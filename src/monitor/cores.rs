@@ -9,6 +9,7 @@ use shard::{Answer, Question, Ticket};
 use tokio::sync::oneshot;
 
 use crate::reactor::lanes::Waker;
+use crate::reactor::meter::Meter;
 use crate::reactor::{Command, Speech};
 
 /// How to reach a core.
@@ -107,5 +108,12 @@ impl Cores {
         for _ in 0..2 {
             self.ask_all(|_| Question::Describe(Vec::new())).await;
         }
+    }
+
+    /// What the turns of a core came to. Nothing if it has ended.
+    pub(super) async fn measure(&self, core: usize) -> Option<Meter> {
+        let (told, heard) = oneshot::channel();
+        self.all[core].tell(Command::Measure(told));
+        heard.await.ok()
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::json;
+use super::metrics;
 use super::query::Query;
 use super::state::State;
 use super::views::{accounts, connz, health, jsz, others, subsz, varz};
@@ -48,6 +49,8 @@ enum Kind {
     Json,
     Html,
     Text,
+    /// Prometheus' text format.
+    Metrics,
     /// For who asked for what is not there.
     Missing,
 }
@@ -85,6 +88,7 @@ impl Page {
         let kind = match self.kind {
             Kind::Json => "application/json",
             Kind::Html => "text/html; charset=utf-8",
+            Kind::Metrics => "text/plain; version=0.0.4; charset=utf-8",
             Kind::Text | Kind::Missing => "text/plain; charset=utf-8",
         };
         if self.kind == Kind::Json {
@@ -100,14 +104,14 @@ impl Page {
 }
 
 /// Shows what there is at a path below the configured one.
-async fn show(state: &State, path: &str, query: &Query) -> Page {
+async fn show(state: &State, path: &str, query: &Query, in_browser: bool) -> Page {
     let visit = |path: &'static str| {
         *state.visits.borrow_mut().entry(path).or_default() += 1;
     };
     match path {
         "/" => {
             visit("/");
-            Page::html(index(state))
+            Page::html(if in_browser { dashboard(state) } else { index(state) })
         }
         "/varz" => {
             visit("/varz");
@@ -140,11 +144,22 @@ async fn show(state: &State, path: &str, query: &Query) -> Page {
         }
         "/healthz" => {
             visit("/healthz");
-            show_health(state, query)
+            show_health(state, query).await
         }
         "/jsz" => {
             visit("/jsz");
-            Page::json(&jsz::jsz(state))
+            match jsz::Options::read(query) {
+                Ok(options) => Page::json(&jsz::jsz(state, &options).await),
+                Err(problem) => Page::text(StatusCode::BAD_REQUEST, problem),
+            }
+        }
+        "/metrics" => {
+            visit("/metrics");
+            Page {
+                status: StatusCode::OK,
+                kind: Kind::Metrics,
+                body: metrics::metrics(state).await,
+            }
         }
         other => show_other(state, other, query, visit),
     }
@@ -177,32 +192,48 @@ fn show_other(state: &State, path: &str, query: &Query, visit: impl Fn(&'static 
     }
 }
 
-fn show_health(state: &State, query: &Query) -> Page {
+async fn show_health(state: &State, query: &Query) -> Page {
     let mut health = match health::Options::read(query) {
-        Ok(options) => health::healthz(state, &options),
+        Ok(options) => health::healthz(state, &options).await,
         Err(problem) => return Page::text(StatusCode::BAD_REQUEST, problem),
     };
+    if let Some(complaint) = health.complaint() {
+        state.logger.warn(format_args!("Healthcheck failed: {complaint}"));
+    }
     let status = StatusCode::from_u16(health.status_code).unwrap_or(StatusCode::OK);
     health.status_code = 0;
     Page { status, kind: Kind::Json, body: json::compact(&health) }
 }
 
-/// A page of links.
+/// The page for people: one file, which asks for nothing but the endpoints of this server.
+const DASHBOARD: &str = include_str!("dashboard.html");
+
+/// What the page has in the place of links to the endpoints.
+const LINKS_HERE: &str = "<!--links-->";
+
+fn dashboard(state: &State) -> String {
+    DASHBOARD.replace(LINKS_HERE, &links(state, ""))
+}
+
+/// A page of links, for whoever reads no script.
 fn index(state: &State) -> String {
-    let settled = state.settled();
-    let base = base_path(&settled.options.monitor.base_path);
-    let links = LINKS.iter().fold(String::new(), |links, (path, name)| {
-        links + &format!("<li><a href=\"{base}{path}\">{name}</a></li>\n")
-    });
-    let version = &settled.config.product_version;
+    let links = links(state, "<br>");
+    let version = &state.settled().config.product_version;
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <title>pinion</title>\n</head>\n<body>\n<h1>pinion {version}</h1>\n<ul>\n{links}</ul>\n\
-         </body>\n</html>\n"
+         <title>pinion</title>\n</head>\n<body>\n<h1>pinion {version}</h1>\n{links}</body>\n\
+         </html>\n"
     )
 }
 
-const LINKS: [(&str, &str); 12] = [
+fn links(state: &State, end: &str) -> String {
+    let base = base_path(&state.settled().options.monitor.base_path);
+    LINKS.iter().fold(String::new(), |links, (path, name)| {
+        links + &format!("<a href=\"{base}{path}\">{name}</a>{end}\n")
+    })
+}
+
+const LINKS: [(&str, &str); 13] = [
     ("/varz", "General"),
     ("/jsz", "JetStream"),
     ("/connz", "Connections"),
@@ -215,6 +246,7 @@ const LINKS: [(&str, &str); 12] = [
     ("/raftz", "Raft Groups"),
     ("/healthz", "Health Probe"),
     ("/debug/vars", "Expvar"),
+    ("/metrics", "Metrics"),
 ];
 
 /// What stands before each path: nothing, or `/some/where`.
@@ -237,7 +269,9 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
     let page = match below(&base, request.uri().path()) {
         Some(path) => {
             let query = Query::parse(request.uri().query().unwrap_or_default());
-            show(state, path, &query).await
+            let accepted = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+            let in_browser = accepted.is_some_and(|kinds| kinds.contains("text/html"));
+            show(state, path, &query, in_browser).await
         }
         None => Page::missing(),
     };
@@ -285,6 +319,14 @@ async fn serve_connection(stream: TcpStream, state: Rc<State>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_asks_nobody_else() {
+        assert_eq!(DASHBOARD.matches(LINKS_HERE).count(), 1);
+        for outside in ["http://", "https://", "//cdn", "src=", "@import"] {
+            assert!(!DASHBOARD.contains(outside), "{outside}");
+        }
+    }
 
     #[test]
     fn paths_are_looked_up_below_the_configured_one() {

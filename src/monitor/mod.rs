@@ -6,6 +6,7 @@
 mod cores;
 mod http;
 mod json;
+mod metrics;
 pub mod query;
 mod state;
 mod system;
@@ -18,7 +19,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use base::{CoreId, Wall};
-use shard::{Answer, Happening, Request, Ticket};
+use shard::{Answer, Effects, Happening, Request, Ticket};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 
@@ -28,6 +29,7 @@ use state::State;
 pub(crate) use state::{Settled, wall};
 
 use crate::config::Options;
+use crate::log::Logger;
 use crate::notation::join_host_port;
 use crate::reactor::Report;
 
@@ -46,6 +48,18 @@ pub(crate) enum Notice {
     LameDuck,
     /// The server goes now. Whoever says so waits to hear that this was told.
     Stopping(mpsc::Sender<()>),
+}
+
+impl Notice {
+    /// What came up for the monitor in a turn of a core, if anything did.
+    pub(crate) fn of(core: CoreId, effects: &mut Effects) -> Option<Self> {
+        let Effects { requests, answers, happenings, .. } = effects;
+        if requests.is_empty() && answers.is_empty() && happenings.is_empty() {
+            return None;
+        }
+        let (requests, answers) = (std::mem::take(requests), std::mem::take(answers));
+        Some(Self::Core { core, requests, answers, happenings: std::mem::take(happenings) })
+    }
 }
 
 /// Where notices are put in.
@@ -76,8 +90,8 @@ pub(crate) struct Parts {
     /// When the cores began to count time.
     pub(crate) started: (Instant, Wall),
     pub(crate) listener: Option<TcpListener>,
-    /// To whoever starts this.
-    pub(crate) reports: mpsc::Sender<Report>,
+    /// To whoever starts this, and to whoever reads the log.
+    pub(crate) outward: (mpsc::Sender<Report>, Logger),
 }
 
 /// Opens the port for monitoring, if there is to be one. The error is a line for the log.
@@ -126,8 +140,8 @@ pub(crate) fn start(parts: Parts) -> Result<(), String> {
 }
 
 async fn run(parts: Parts, ready: mpsc::Sender<()>) {
-    let Parts { inbox, cores, settled, started, listener, reports } = parts;
-    let state = Rc::new(State::new(Cores::new(cores), started, settled, reports));
+    let Parts { inbox, cores, settled, started, listener, outward } = parts;
+    let state = Rc::new(State::new(Cores::new(cores), started, settled, outward));
     let (happenings, teller) = system::Teller::new();
     spawn_local(system::tell(state.clone(), teller));
     let begin = {

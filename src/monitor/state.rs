@@ -16,6 +16,7 @@ use super::json::Stamp;
 use super::system::Services;
 use super::usage::Usage;
 use crate::config::Options;
+use crate::log::Logger;
 use crate::reactor::Report;
 
 /// What is in force, replaced whole by a reload.
@@ -51,6 +52,7 @@ pub(super) struct State {
     pub(super) messages: Cell<u64>,
     /// To whoever started this.
     reports: mpsc::Sender<Report>,
+    pub(super) logger: Logger,
 }
 
 impl State {
@@ -58,7 +60,7 @@ impl State {
         cores: Cores,
         started: (Instant, Wall),
         settled: Settled,
-        reports: mpsc::Sender<Report>,
+        (reports, logger): (mpsc::Sender<Report>, Logger),
     ) -> Self {
         Self {
             cores,
@@ -70,6 +72,7 @@ impl State {
             visits: RefCell::default(),
             messages: Cell::default(),
             reports,
+            logger,
         }
     }
 

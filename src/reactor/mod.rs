@@ -18,6 +18,7 @@ mod disk;
 pub(crate) mod gate;
 pub(crate) mod lanes;
 mod links;
+pub(crate) mod meter;
 mod orders;
 pub(crate) mod ring;
 mod speech;
@@ -41,6 +42,7 @@ use gate::upgrade::Terms;
 use gate::{Gatehouse, Secrets};
 use lanes::Lanes;
 use links::{Link, Links, Written, peer_of};
+use meter::Meter;
 pub(crate) use orders::{Command, Report};
 use ring::{Event, Kind, Ring};
 pub(crate) use speech::Speech;
@@ -128,6 +130,7 @@ struct Desk {
     links: Links,
     lanes: Lanes,
     gatehouse: Gatehouse,
+    meter: Meter,
     pressed: Vec<Slot>,
     /// Connections whose socket takes no more for now.
     blocked: Vec<Slot>,
@@ -202,6 +205,7 @@ impl Desk {
             if bytes.is_empty() {
                 break;
             }
+            self.meter.writes += 1;
             match link.write(bytes) {
                 Written::Bytes(count) => self.shard.sent(slot, count),
                 Written::WouldBlock => {
@@ -273,6 +277,7 @@ impl Reactor {
                 links: Links::default(),
                 lanes: parts.lanes,
                 gatehouse: Gatehouse::new(parts.secrets, parts.terms),
+                meter: Meter::default(),
                 pressed: Vec::new(),
                 blocked: Vec::new(),
                 resumed: VecDeque::new(),
@@ -319,6 +324,7 @@ impl Reactor {
             self.desk.shard.end_turn(&mut self.effects);
             self.carry_out();
             self.ask_disk(now);
+            self.desk.meter.note_turn(now, self.now());
             let is_idle = self.disk.as_ref().is_none_or(Disk::is_idle);
             if let Some(deadline) = self.stopping
                 && ((self.desk.links.are_empty() && is_idle) || now >= deadline)
@@ -512,6 +518,11 @@ impl Reactor {
                     self.desk.shard.ask(ticket, question);
                     self.again = true;
                 }
+                Command::Measure(told) => {
+                    self.desk.meter.enters = self.ring.enters();
+                    // Whoever asked may have lost interest.
+                    let _ = told.send(self.desk.meter.clone());
+                }
                 Command::Speak(speech) => speech.publish(&mut self.desk.shard),
             }
         }
@@ -577,7 +588,9 @@ impl Reactor {
                 self.ring.poll_writable(link.socket(), slot);
             }
         }
-        self.give_notice(&mut effects);
+        if let Some(notice) = Notice::of(self.desk.shard.core(), &mut effects) {
+            self.notices.send(notice);
+        }
         self.provers.prove(effects.proofs.drain(..));
         if effects.reconfigured > 0 {
             drop(self.reports.send(Report::Reconfigured(effects.reconfigured)));
@@ -590,20 +603,6 @@ impl Reactor {
         }
         self.again |= effects.more || self.desk.shard.has_unsettled();
         self.effects = effects;
-    }
-
-    /// Tells the monitor what came up for it.
-    fn give_notice(&self, effects: &mut Effects) {
-        let Effects { requests, answers, happenings, .. } = effects;
-        if requests.is_empty() && answers.is_empty() && happenings.is_empty() {
-            return;
-        }
-        self.notices.send(Notice::Core {
-            core: self.desk.shard.core(),
-            requests: std::mem::take(requests),
-            answers: std::mem::take(answers),
-            happenings: std::mem::take(happenings),
-        });
     }
 
     fn change_flow(&mut self, slot: Slot) {

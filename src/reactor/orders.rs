@@ -5,6 +5,7 @@ use shard::{Config, Question, Ticket};
 use tokio::sync::oneshot;
 
 use super::gate::Secrets;
+use super::meter::Meter;
 use super::speech::Speech;
 use crate::auth::Answered;
 use crate::log;
@@ -26,6 +27,8 @@ pub(crate) enum Command {
     SetLevels(log::Levels),
     /// Answer a question.
     Ask(Ticket, Question),
+    /// Say what the turns came to.
+    Measure(oneshot::Sender<Meter>),
     /// Tell of the requests that come on these subjects.
     Listen { account: AccountId, pattern: Vec<u8>, queue: Vec<u8>, service: ServiceId },
     /// Publish a message of the server's own.

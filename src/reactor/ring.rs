@@ -90,6 +90,8 @@ pub(crate) struct Ring {
     file_work: Slab<Option<FileWork>>,
     /// What did not fit in the queue while the kernel took none of it.
     waiting: VecDeque<squeue::Entry>,
+    /// Calls into the kernel so far.
+    enters: u64,
 }
 
 const fn user_data(kind: Kind, slot: Slot) -> u64 {
@@ -121,7 +123,7 @@ impl Ring {
         let ring = builder().build(SUBMISSIONS)?;
         let buffers = ProvidedBuffers::register(&ring, count, bytes)?;
         let (file_work, waiting) = (Slab::default(), VecDeque::new());
-        Ok(Self { uring: ring, buffers, file_work, waiting })
+        Ok(Self { uring: ring, buffers, file_work, waiting, enters: 0 })
     }
 
     /// Accepts connections until cancelled. The sockets stay blocking: the ring would otherwise
@@ -240,6 +242,7 @@ impl Ring {
     /// the time is over.
     pub(crate) fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
         self.fill_queue();
+        self.enters += u64::from(wait.is_some() && self.waiting.is_empty());
         let result = match wait {
             _ if !self.waiting.is_empty() => self.poll(),
             None => self.poll(),
@@ -256,6 +259,11 @@ impl Ring {
         }
     }
 
+    /// Calls into the kernel so far.
+    pub(crate) const fn enters(&self) -> u64 {
+        self.enters
+    }
+
     /// Submits and collects without waiting; a system call only if there is something to do.
     fn poll(&mut self) -> io::Result<()> {
         let mut submission = self.uring.submission();
@@ -267,6 +275,7 @@ impl Ring {
         if queued == 0 && !work {
             return Ok(());
         }
+        self.enters += 1;
         let flags = 1; // IORING_ENTER_GETEVENTS
         // SAFETY: no signal mask is passed, and the queued entries are those of `push`.
         unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, flags, None) }.map(drop)

@@ -9,6 +9,7 @@ mod advisory;
 pub mod api;
 pub mod config;
 pub mod consumer;
+mod describe;
 pub mod error;
 mod ground;
 mod jetstream;
@@ -22,6 +23,7 @@ pub mod stamp;
 pub mod stream;
 
 pub use config::{AccountLimits, Config};
+pub use describe::{Description, Wanted};
 pub use error::Fault;
 pub use ground::Usage;
 pub use jetstream::{Census, JetStream};

@@ -13,6 +13,7 @@ use subjects::SubId;
 use crate::census::Census;
 use crate::services::SERVICES;
 use crate::shard::Shard;
+use crate::stored::StoredCensus;
 
 /// Connections that are counted or compared per turn: about 50 ns each when not in a cache.
 const SIGHTED_PER_TURN: usize = 512;
@@ -41,6 +42,10 @@ pub enum Question {
     Describe(Vec<(Slot, ConnectionId)>),
     /// Which subscriptions are there?
     Subscriptions(SubscriptionFilter),
+    /// How much is stored?
+    Stored,
+    /// Which streams are there, and which consumers?
+    Streams(jetstream::Wanted),
     /// Would messages on these subjects of an account reach anyone?
     Wanted(AccountId, Vec<Vec<u8>>),
     /// End this connection, if it is still there.
@@ -60,6 +65,10 @@ pub enum Answer {
     Described(Vec<ConnectionView>),
     /// Of [`Question::Subscriptions`]: how many there are in all, and those asked for.
     Subscriptions(usize, Vec<SubscriptionView>),
+    /// Of [`Question::Stored`]; nothing where nothing is ever stored.
+    Stored(Option<Box<StoredCensus>>),
+    /// Of [`Question::Streams`].
+    Streams(Vec<jetstream::Description>),
     /// Of [`Question::Wanted`], one for each.
     Wanted(Vec<bool>),
     /// Of the others: was the connection there?
@@ -270,6 +279,8 @@ impl Shard {
             Question::Connections(..) => Answer::Connections(Vec::new()),
             Question::Describe(_) => Answer::Described(Vec::new()),
             Question::Subscriptions(_) => Answer::Subscriptions(0, Vec::new()),
+            Question::Stored => Answer::Stored(None),
+            Question::Streams(_) => Answer::Streams(Vec::new()),
             Question::Wanted(..) => Answer::Wanted(Vec::new()),
             Question::Kick(..) | Question::SendAway(..) => Answer::Done(false),
         }
@@ -301,6 +312,14 @@ impl Shard {
             }
             (Question::Subscriptions(filter), Answer::Subscriptions(total, found)) => {
                 self.page_of_subscriptions(filter, total, found, from)
+            }
+            (Question::Stored, Answer::Stored(census)) => {
+                let jetstream = self.jetstream.as_deref_mut();
+                *census = jetstream.map(|jetstream| Box::new(StoredCensus::new(jetstream)));
+                None
+            }
+            (Question::Streams(wanted), Answer::Streams(found)) => {
+                self.page_of_streams(*wanted, found, from)
             }
             (Question::Wanted(account, subjects), Answer::Wanted(wanted)) => {
                 wanted.extend(subjects.iter().map(|subject| self.is_wanted(*account, subject)));

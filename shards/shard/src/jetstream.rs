@@ -107,7 +107,7 @@ impl Shard {
         }
     }
 
-    fn moment(&self) -> Moment {
+    pub(crate) fn moment(&self) -> Moment {
         Moment { time: self.now, wall: self.wall }
     }
 

@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::super::json::{self, Stamp, is_default};
 use super::super::state::State;
 use super::super::views::accounts::Stat;
+use super::super::views::jsz::{self, JetStreamVarz};
 use super::super::views::varz::cpus;
 use super::super::views::{ByKind, MessageCount};
 use super::describe::{ClientInfo, ServerInfo, Typed};
@@ -243,12 +244,18 @@ struct Statistics {
     #[serde(skip_serializing_if = "is_default")]
     stalled_clients: u64,
     active_servers: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jetstream: Option<JetStreamVarz>,
     gomaxprocs: usize,
 }
 
 /// The server's statistics, as a message.
 pub(super) async fn statistics(state: &State) -> Vec<u8> {
     let census = state.census().await;
+    let jetstream = match state.settled().options.jetstream {
+        Some(_) => Some(jsz::varz(state, false).await),
+        None => None,
+    };
     let (cpu, mem) = state.usage.now();
     let counts = &census.statistics;
     let some = |count: u64| (count > 0).then(|| ByKind::clients(count));
@@ -273,6 +280,7 @@ pub(super) async fn statistics(state: &State) -> Vec<u8> {
             stale_connection_stats: some(census.stale_connections),
             stalled_clients: counts.stalls,
             active_servers: 1,
+            jetstream,
             gomaxprocs: state.cores.count(),
         },
     })

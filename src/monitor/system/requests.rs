@@ -122,10 +122,13 @@ impl Asked<'_> {
             Endpoint::Subscriptions => Ok(data(&subsz::subsz(state, &self.options()?).await?)),
             Endpoint::Connections => Ok(data(&connz::connz(state, &self.options()?).await?)),
             Endpoint::Accounts => Ok(data(&accounts::accountz(state, &self.options()?).await?)),
-            Endpoint::Health => Ok(data(&health::healthz(state, &self.options()?))),
+            Endpoint::Health => Ok(data(&health::healthz(state, &self.options()?).await)),
             Endpoint::JetStream => {
-                self.options::<Anything>()?;
-                Ok(data(&jsz::jsz(state)))
+                let options: jsz::Options = self.options()?;
+                if options.leader_only && state.settled().options.jetstream.is_none() {
+                    return Err(Failure::Silence);
+                }
+                Ok(data(&jsz::jsz(state, &options).await))
             }
             Endpoint::Profile => {
                 let options: ProfileOptions = self.options()?;
@@ -175,8 +178,8 @@ impl Asked<'_> {
                 self.traffic(options).await
             }
             AccountEndpoint::JetStream => {
-                self.options::<Anything>()?;
-                Ok(data(&jsz::account(state, &name)?))
+                let options: jsz::Options = self.options()?;
+                Ok(data(&jsz::account(state, &name, &options).await?))
             }
             AccountEndpoint::Count => unreachable!("its answer is an event"),
         }

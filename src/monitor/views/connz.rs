@@ -20,7 +20,7 @@ use super::subsz::Detail;
 use crate::notation::duration_text;
 
 /// As many are shown unless another limit is asked for.
-const LIMIT_DEFAULT: usize = 1024;
+pub(in super::super) const LIMIT_DEFAULT: usize = 1024;
 
 /// What may be asked.
 #[derive(Clone, Debug, Default, Deserialize)]

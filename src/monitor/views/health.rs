@@ -1,10 +1,13 @@
 //! `/healthz`: may traffic be sent here?
 
 use serde::{Deserialize, Serialize};
+use shard::StoredCensus;
 
 use super::super::json::is_default;
 use super::super::query::Query;
 use super::super::state::State;
+use super::jsz;
+use crate::notation::quote;
 
 /// What may be asked.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -60,38 +63,98 @@ struct Problem {
     error: String,
 }
 
+impl Problem {
+    fn new(r#type: &'static str, options: &Options, error: String) -> Self {
+        let named = |name: &String, types: &[&str]| {
+            if types.contains(&r#type) { name.clone() } else { String::new() }
+        };
+        Self {
+            r#type,
+            account: named(&options.account, &["ACCOUNT", "STREAM", "CONSUMER"]),
+            stream: named(&options.stream, &["STREAM", "CONSUMER"]),
+            consumer: named(&options.consumer, &["CONSUMER"]),
+            error,
+        }
+    }
+}
+
 impl Health {
     const fn good() -> Self {
         Self { status: "ok", status_code: 200, error: String::new(), errors: Vec::new() }
     }
 
-    fn bad_request(options: &Options, missing: &str, checked: &str) -> Self {
-        let error = format!("\"{missing}\" must not be empty when checking {checked} health");
-        let mut health = Self { status: "error", status_code: 400, ..Self::good() };
+    fn bad(options: &Options, status_code: u16, r#type: &'static str, error: String) -> Self {
         if options.details {
-            let none = String::new;
-            let problem = Problem {
-                r#type: "BAD_REQUEST",
-                account: none(),
-                stream: none(),
-                consumer: none(),
-                error,
-            };
-            health.errors.push(problem);
-        } else {
-            health.error = error;
+            let errors = vec![Problem::new(r#type, options, error)];
+            return Self { status: "error", status_code, errors, ..Self::good() };
         }
-        health
+        let status = if status_code == 400 { "error" } else { "unavailable" };
+        Self { status, status_code, error, ..Self::good() }
+    }
+
+    /// What the log says of it, if it is bad.
+    pub(in super::super) fn complaint(&self) -> Option<String> {
+        if !self.error.is_empty() {
+            return Some(quote(&self.error));
+        }
+        (!self.errors.is_empty()).then(|| format!("{} errors", self.errors.len()))
     }
 }
 
 /// Says whether all is well.
-pub(in super::super) fn healthz(_state: &State, options: &Options) -> Health {
+pub(in super::super) async fn healthz(state: &State, options: &Options) -> Health {
+    let missing = |field: &str, checked: &str| {
+        let error = format!("\"{field}\" must not be empty when checking {checked} health");
+        Health::bad(options, 400, "BAD_REQUEST", error)
+    };
     if options.account.is_empty() && !options.stream.is_empty() {
-        return Health::bad_request(options, "account", "stream");
+        return missing("account", "stream");
     }
     if options.stream.is_empty() && !options.consumer.is_empty() {
-        return Health::bad_request(options, "stream", "consumer");
+        return missing("stream", "consumer");
+    }
+    if options.js_server_only || state.settled().options.jetstream.is_none() {
+        return Health::good();
+    }
+    let Some(census) = jsz::census(state).await else {
+        let error = "jetstream not enabled".to_owned();
+        return Health::bad(options, 503, "JETSTREAM", error);
+    };
+    if options.js_enabled || options.js_enabled_only {
+        return Health::good();
+    }
+    if census.is_fenced {
+        let error = "JetStream write error: nothing is stored until a restart".to_owned();
+        return Health::bad(options, 503, "JETSTREAM", error);
+    }
+    if options.account.is_empty() { Health::good() } else { named(state, options, &census).await }
+}
+
+/// Is what was named there?
+async fn named(state: &State, options: &Options, census: &StoredCensus) -> Health {
+    let Options { account, stream, consumer, .. } = options;
+    let settled = state.settled();
+    let id = settled.directory.find(account);
+    // The reference looks for a directory, which an account has once it has a stream.
+    let has_streams = |id| census.accounts.iter().any(|it| it.account == id && it.streams > 0);
+    let Some(id) = id.filter(|id| has_streams(*id)) else {
+        let error = format!("JetStream account {} not found", quote(account));
+        return Health::bad(options, 404, "ACCOUNT", error);
+    };
+    if stream.is_empty() {
+        return Health::good();
+    }
+    let Some(consumers) = jsz::consumers_of(state, id, stream).await else {
+        let (stream, account) = (quote(stream), quote(account));
+        let error = format!("JetStream stream {stream} not found on account {account}");
+        return Health::bad(options, 404, "STREAM", error);
+    };
+    if !consumer.is_empty() && !consumers.contains(consumer) {
+        let (consumer, stream, account) = (quote(consumer), quote(stream), quote(account));
+        let error = format!(
+            "JetStream consumer {consumer} not found for stream {stream} on account {account}"
+        );
+        return Health::bad(options, 404, "CONSUMER", error);
     }
     Health::good()
 }

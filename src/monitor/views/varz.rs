@@ -8,7 +8,7 @@ use shard::Census;
 use super::super::json::{Stamp, is_default, uptime};
 use super::super::state::{Settled, State, now};
 use super::ByKind;
-use super::jsz::JetStreamVarz;
+use super::jsz::{self, JetStreamVarz};
 
 /// Switches of the reference that files may name, as it has them without a word.
 pub(in super::super) const FEATURE_FLAGS: [(&str, bool); 4] = [
@@ -164,7 +164,7 @@ pub(in super::super) async fn varz(state: &State) -> Varz {
         leaf: Unused {},
         mqtt: Unused {},
         websocket: websocket(config),
-        jetstream: JetStreamVarz::new(options),
+        jetstream: jsz::varz(state, true).await,
         tls_timeout: config.tls.as_ref().map_or(2.0, |tls| tls.timeout.as_secs_f64()),
         write_deadline: config.write_deadline.as_nanos() as u64,
         live: live(state, &census),

@@ -122,7 +122,6 @@ impl Shared {
 /// A subscription of some client.
 #[derive(Debug)]
 struct Subscription {
-    client: usize,
     account: usize,
     pattern: &'static str,
     established: bool,
@@ -255,7 +254,6 @@ impl Simulation {
         self.clients[client].next_sid += 1;
         let account = self.accounts[client];
         self.subscriptions.push(Subscription {
-            client,
             account,
             pattern,
             established: false,

@@ -58,6 +58,33 @@ struct Client {
     opened: Instant,
     /// Not to be proven quiet at the end.
     done: bool,
+    /// The last reply subject of the broker's own that was expected and came.
+    reply: Vec<u8>,
+}
+
+impl Client {
+    /// Takes what was expected out of what has arrived.
+    fn take(&mut self, length: usize) {
+        let taken: Vec<u8> = self.buffer.drain(..length).collect();
+        let mut words = taken.split(u8::is_ascii_whitespace);
+        if let Some(reply) = words.rfind(|word| word.starts_with(b"_R_.")) {
+            self.reply = reply.to_vec();
+        }
+    }
+
+    /// What is to be sent, with the last reply subject where it says so.
+    fn fill_in(&self, piece: &[u8]) -> Vec<u8> {
+        const PLACE: &[u8] = b"<reply>";
+        let mut filled = Vec::with_capacity(piece.len());
+        let mut rest = piece;
+        while let Some(at) = rest.windows(PLACE.len()).position(|window| window == PLACE) {
+            filled.extend_from_slice(&rest[..at]);
+            filled.extend_from_slice(&self.reply);
+            rest = &rest[at + PLACE.len()..];
+        }
+        filled.extend_from_slice(rest);
+        filled
+    }
 }
 
 impl Replay<'_> {
@@ -102,7 +129,8 @@ impl Replay<'_> {
 
     fn dial(&mut self, name: &str) -> Result<(), String> {
         let key = self.backend.connect()?;
-        let client = Client { key, buffer: Vec::new(), opened: Instant::now(), done: false };
+        let (buffer, reply) = (Vec::new(), Vec::new());
+        let client = Client { key, buffer, opened: Instant::now(), done: false, reply };
         match self.clients.insert(name.to_owned(), client) {
             Some(_) => Err(format!("{name} is already connected")),
             None => Ok(()),
@@ -134,8 +162,9 @@ impl Replay<'_> {
     fn send(&mut self, name: &str, pieces: &[Vec<u8>]) -> Result<(), String> {
         let key = self.client(name)?.key;
         for piece in pieces {
+            let piece = self.client(name)?.fill_in(piece);
             let cuts = match self.input {
-                Input::Cut => cuts(piece),
+                Input::Cut => cuts(&piece),
                 Input::Whole => vec![piece.as_slice()],
             };
             for part in cuts {
@@ -151,7 +180,7 @@ impl Replay<'_> {
             let client = self.client(name)?;
             match pattern.fit(&client.buffer) {
                 Fit::Whole(length) => {
-                    client.buffer.drain(..length);
+                    client.take(length);
                     return Ok(());
                 }
                 Fit::Never if self.drop_liveness_ping(name, Some(pattern))? => {}

@@ -119,6 +119,21 @@ pub(super) fn put_stream(
     Stamp::from(now.wall).put(writer.field("ts"));
 }
 
+/// Writes what those who watch the server are shown of a stream.
+pub(crate) fn put_detail(out: &mut Vec<u8>, stream: &Stream, ground: &Ground, now: base::Moment) {
+    let log = ground.store.log(stream.core.log);
+    let mut writer = Writer::open(out);
+    writer.text("name", &stream.core.config.name);
+    Stamp::from(stream.core.created).put(writer.field("created"));
+    let mut cluster = Writer::open(writer.field("cluster"));
+    cluster.text("leader", &ground.config.server_name);
+    cluster.close();
+    put_config(writer.field("config"), &stream.core.config, &[]);
+    put_state(writer.field("state"), stream, log, &Extent::default());
+    stream.put_upstreams(&mut writer, now.time);
+    writer.close();
+}
+
 fn stamp_or_none(wall: base::Wall) -> Stamp {
     if wall.0 == 0 { Stamp::ZERO } else { Stamp::from(wall) }
 }

@@ -2,7 +2,7 @@
 
 mod account;
 mod answer;
-mod info;
+pub(crate) mod info;
 mod messages;
 mod request;
 mod streams;

@@ -3,10 +3,11 @@
 use base::Wall;
 
 use super::{
+    Consumers,
     cursor::{Consumer, Pair},
     desk::Desk,
 };
-use crate::{json::Writer, stamp::Stamp};
+use crate::{Outlet, json::Writer, stamp::Stamp, stream::View};
 
 fn put_pair(out: &mut Vec<u8>, pair: Pair, last: Option<Wall>) {
     let mut fields = Writer::open(out);
@@ -16,6 +17,23 @@ fn put_pair(out: &mut Vec<u8>, pair: Pair, last: Option<Wall>) {
         Stamp::from(last).put(fields.field("last_active"));
     }
     fields.close();
+}
+
+impl Consumers {
+    /// What the consumer that comes so many names after the first says of itself, as JSON.
+    pub(crate) fn describe(
+        &mut self,
+        view: &mut View<'_>,
+        nth: usize,
+        out: &mut dyn Outlet,
+    ) -> Option<Vec<u8>> {
+        let place = *self.names.values().nth(nth)?;
+        let mut json = Vec::new();
+        let mut fields = Writer::open(&mut json);
+        self.consumer(place).put_info(&mut Desk { view, out }, &mut fields, false);
+        fields.close();
+        Some(json)
+    }
 }
 
 impl Consumer {
