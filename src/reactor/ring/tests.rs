@@ -198,7 +198,7 @@ fn a_descriptor_that_was_handed_over_goes_on_in_another_ring() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     let mut first = small_ring();
-    first.accept(listener.as_fd());
+    first.accept(listener.as_fd(), Slot(0));
     let mut peers: Vec<TcpStream> = (0..3)
         .map(|number: u8| {
             let mut peer = TcpStream::connect(address).expect("it listens");
