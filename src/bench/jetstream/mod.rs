@@ -1,4 +1,5 @@
-//! `JetStream` loads: publishes that are acknowledged, stored messages that are read, keys and values.
+//! `JetStream` loads: publishes that are acknowledged, stored messages that are read, keys and
+//! values.
 //!
 //! Each run makes streams of its own, whose names begin with `BENCH`, and deletes them in the end.
 
