@@ -25,6 +25,7 @@ ANSWER_S = 5
 # Nothing is what some requests are answered with. Time is not compared: a late answer would show up
 # as one of the next step.
 SILENCE_S = 0.25
+BUSY = "error creating store for stream"
 
 STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 HIDDEN = [
@@ -146,8 +147,14 @@ class Session:
         self.replies += 1
         reply = b"_INBOX.c.%d" % self.replies
         self.client.publish(subject, body, header, reply)
+        before = len(self.said)
         label = shown or f"{subject} {body if isinstance(body, str) else len(body)}"[:160]
         self.take(label, reply, answers)
+        if any(BUSY in said for said in self.said[before:]):
+            # nats-server may still be removing what was deleted just before.
+            del self.said[before:]
+            self.wait(SILENCE_S)
+            self.request(subject, body, header, answers, shown)
 
     def take(self, label, subject, answers):
         found = 0

@@ -31,6 +31,7 @@ const INTRODUCTION: u8 = 8;
 const SEAT_WISH: u8 = 9;
 const SEAT_ANSWER: u8 = 10;
 const SEATS: u8 = 11;
+const PRESSED: u8 = 12;
 
 /// A frame as read from a lane.
 #[derive(Debug)]
@@ -70,6 +71,10 @@ pub(crate) enum Frame<'a> {
     /// So many connections are to be closed because the server has too many.
     Evict {
         count: u32,
+    },
+    /// The core that says so has more to store than its disk takes, or no longer.
+    Pressed {
+        pressed: bool,
     },
     /// A connection of the core that says so asks for a seat in an account.
     SeatWish {
@@ -239,6 +244,13 @@ pub(crate) fn put_evict(out: &mut Vec<u8>, count: u32) {
     close(out, start);
 }
 
+/// Appends that there is more to store than the disk takes, or no longer.
+pub(crate) fn put_pressed(out: &mut Vec<u8>, pressed: bool) {
+    let start = open(out, PRESSED);
+    out.push(u8::from(pressed));
+    close(out, start);
+}
+
 /// Appends a connection's wish for a seat in an account.
 pub(crate) fn put_seat_wish(out: &mut Vec<u8>, account: AccountId, slot: Slot, id: ConnectionId) {
     let start = open(out, SEAT_WISH);
@@ -364,6 +376,7 @@ pub(crate) fn read(frame: &[u8]) -> Frame<'_> {
             input: rest,
         },
         EVICT => Frame::Evict { count: take_number(&mut rest) },
+        PRESSED => Frame::Pressed { pressed: rest == [1] },
         SEAT_WISH => {
             let (account, slot, id) = take_member(&mut rest);
             Frame::SeatWish { account, slot, id }
@@ -503,6 +516,9 @@ mod tests {
         out.clear();
         put_evict(&mut out, 4);
         assert!(matches!(read(&out), Frame::Evict { count: 4 }));
+        out.clear();
+        put_pressed(&mut out, true);
+        assert!(matches!(read(&out), Frame::Pressed { pressed: true }));
         out.clear();
         let (account, slot, connection) = (AccountId(3), Slot(9), ConnectionId(77));
         put_seat_wish(&mut out, account, slot, connection);

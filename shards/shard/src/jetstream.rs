@@ -9,6 +9,7 @@ use jetstream::{AccountLimits, ClientInfo, JetStream, Outlet};
 use session::handshake::Identity;
 use wire::Message;
 
+use crate::frame;
 use crate::services::Owner;
 use crate::shard::Shard;
 
@@ -95,7 +96,17 @@ impl Shard {
     pub(crate) fn progress_jetstream(&mut self) {
         if let Some(mut jetstream) = self.jetstream.take() {
             jetstream.progress(self.moment(), self);
+            let pressed = jetstream.store().is_pressed();
             self.jetstream = Some(jetstream);
+            self.press(pressed);
+        }
+    }
+
+    /// Producers wait, on every core, while there is more to store than the disk takes.
+    fn press(&mut self, pressed: bool) {
+        if pressed != self.outboxes.is_own_pressed() {
+            self.outboxes.set_pressed(self.core, pressed);
+            self.outboxes.append_all(|out| frame::put_pressed(out, pressed));
         }
     }
 
@@ -146,5 +157,41 @@ impl Shard {
         put("client_type", quoted("nats"));
         out.push('}');
         out.into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::CoreId;
+
+    use super::*;
+
+    #[test]
+    fn who_stores_waits_for_the_disk_on_every_core_and_nobody_else_does() {
+        let config = crate::Config::default();
+        let mut cores = [0, 1].map(|core| Shard::new(CoreId(core), 2, 7, config.clone(), Time(1)));
+        let account = AccountId::GLOBAL;
+        cores[0].listen(account, b"s", b"", Owner::System, ServiceId(1)).expect("a subject");
+        cores[0].accepted(crate::Socket(3), crate::Peer { host: "::1".into(), port: 1 });
+        let mut effects = crate::Effects::default();
+        cores[0].end_turn(&mut effects);
+        let (slot, _) = effects.opened[0];
+        cores[0].begin_turn(Moment::simulated(Time(2)));
+        cores[0].press(true);
+        let silent = b"CONNECT {\"verbose\":false}\r\nPUB other 1\r\nx\r\n";
+        assert_eq!(cores[0].receive(slot, silent), silent.len());
+        assert!(!cores[0].is_paused(slot));
+        cores[0].receive(slot, b"PUB s 1\r\nx\r\n");
+        assert!(cores[0].is_paused(slot));
+        let news = cores[0].outbox(CoreId(1)).to_vec();
+        cores[0].moved(CoreId(1), news.len());
+        cores[1].accept_frames(CoreId(0), &news);
+        assert!(cores[1].outboxes.are_high());
+        cores[0].press(false);
+        cores[0].end_turn(&mut effects);
+        assert!(!cores[0].is_paused(slot));
+        let news = cores[0].outbox(CoreId(1)).to_vec();
+        cores[1].accept_frames(CoreId(0), &news);
+        assert!(cores[1].outboxes.are_low());
     }
 }

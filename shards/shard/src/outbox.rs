@@ -1,7 +1,7 @@
 //! Frames on their way to another core, until the lane has room for them.
 
-use base::CoreId;
 use base::limits::{OUTBOX_HIGH_BYTES, OUTBOX_LOW_BYTES};
+use base::{CoreId, CoreSet};
 
 /// Frames for one core.
 #[derive(Debug, Default)]
@@ -21,11 +21,14 @@ pub(crate) struct Outbox {
 pub(crate) struct Outboxes {
     own: CoreId,
     boxes: Vec<Outbox>,
+    /// Cores, this one too, that have more to store than their disk takes.
+    pressed: CoreSet,
 }
 
 impl Outboxes {
     pub(crate) fn new(own: CoreId, cores: usize) -> Self {
-        Self { own, boxes: (0..cores).map(|_| Outbox::default()).collect() }
+        let boxes = (0..cores).map(|_| Outbox::default()).collect();
+        Self { own, boxes, pressed: CoreSet::EMPTY }
     }
 
     /// The other cores.
@@ -80,13 +83,33 @@ impl Outboxes {
         self.boxes.iter().all(|outbox| outbox.bytes.is_empty())
     }
 
-    /// Is so much waiting that producers must pause?
+    /// Notes that a core has more to store than its disk takes, or no longer.
+    pub(crate) fn set_pressed(&mut self, core: CoreId, pressed: bool) {
+        if pressed {
+            self.pressed.insert(core);
+        } else {
+            self.pressed.remove(core);
+        }
+    }
+
+    /// Has this core more to store than its disk takes?
+    pub(crate) fn is_own_pressed(&self) -> bool {
+        self.pressed.contains(self.own)
+    }
+
+    /// Is so much waiting, here or for the disk of another core, that producers must pause?
     pub(crate) fn are_high(&self) -> bool {
-        self.boxes.iter().any(|outbox| outbox.bytes.len() - outbox.moved > OUTBOX_HIGH_BYTES)
+        let mut others = self.pressed;
+        others.remove(self.own);
+        !others.is_empty()
+            || self.boxes.iter().any(|outbox| outbox.bytes.len() - outbox.moved > OUTBOX_HIGH_BYTES)
     }
 
     /// Is so little waiting that paused producers may go on?
     pub(crate) fn are_low(&self) -> bool {
+        if !self.pressed.is_empty() {
+            return false;
+        }
         self.boxes.iter().all(|outbox| outbox.bytes.len() - outbox.moved < OUTBOX_LOW_BYTES)
     }
 

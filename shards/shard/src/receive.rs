@@ -7,6 +7,7 @@ use session::handshake;
 use wire::{Fault, Operation, PublishLine, Step, step};
 
 use crate::effects::Level;
+use crate::services::SERVICES;
 use crate::shard::{
     PAUSED_BY_BARRIER, PAUSED_BY_LANES, PAUSED_BY_PROOF, PAUSED_BY_SEAT, PAUSED_BY_STALL, Shard,
 };
@@ -34,6 +35,7 @@ impl Shard {
     /// later, when it is no more.
     pub fn receive(&mut self, slot: Slot, input: &[u8]) -> usize {
         let appended = self.outboxes.appended_total();
+        let spoken = self.wires.get(SERVICES).outbound.pending();
         // What came over the lanes before may have met a slow subscriber: not this one's doing.
         self.wires.stalled = false;
         let mut taken = 0;
@@ -51,7 +53,7 @@ impl Shard {
             }
         }
         self.settle();
-        self.slow_down(slot, appended);
+        self.slow_down(slot, appended, spoken);
         taken
     }
 
@@ -327,9 +329,9 @@ impl Shard {
         }
     }
 
-    /// Pauses a connection that produces faster than others take: until the lanes have room, or a
-    /// moment for the sake of a slow subscriber.
-    fn slow_down(&mut self, slot: Slot, appended_before: u64) {
+    /// Pauses a connection that produces faster than others take: until the lanes and the disk have
+    /// room, or a moment for the sake of a slow subscriber.
+    fn slow_down(&mut self, slot: Slot, appended_before: u64, spoken_before: usize) {
         let stalled = std::mem::take(&mut self.wires.stalled);
         if !self.wires.get(slot).is_open() {
             return;
@@ -342,7 +344,9 @@ impl Shard {
             self.pause(slot, PAUSED_BY_STALL);
             self.arm(slot);
         }
-        if self.outboxes.appended_total() > appended_before && self.outboxes.are_high() {
+        let appends = self.outboxes.appended_total() > appended_before;
+        let speaks = self.wires.get(SERVICES).outbound.pending() > spoken_before;
+        if appends && self.outboxes.are_high() || speaks && self.outboxes.is_own_pressed() {
             let id = self.wires.get(slot).id;
             self.pause(slot, PAUSED_BY_LANES);
             self.lane_paused.push((slot, id));

@@ -67,6 +67,7 @@ impl Shard {
                 self.scratch.tails = tails;
             }
             Frame::Evict { count } => self.evict(count),
+            Frame::Pressed { pressed } => self.outboxes.set_pressed(from, pressed),
             Frame::SeatWish { account, slot, id } => self.on_seat_wish(from, account, slot, id),
             Frame::SeatAnswer { account, slot, id, granted } => {
                 self.on_seat_answer(account, slot, id, granted);

@@ -71,7 +71,12 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// The stream that the request names.
     pub(crate) fn stream(&self, verb: Verb) -> &str {
-        std::str::from_utf8(self.request.token(verb.stream_token())).unwrap_or_default()
+        // Here, the name of the request has a word more.
+        let place = match self.request.token(4) {
+            b"DURABLE" => verb.stream_token() + 1,
+            _ => verb.stream_token(),
+        };
+        std::str::from_utf8(self.request.token(place)).unwrap_or_default()
     }
 }
 
