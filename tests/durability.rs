@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::{self, context::PublishAckFuture, context::PublishErrorKind, stream};
+use async_nats::jetstream::{self, context::PublishAckFuture, stream};
 use tokio::time::timeout;
 
 use process::{Broker, Launch, Process};
@@ -22,8 +22,6 @@ mod process;
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Messages on their way at a time.
 const WINDOW: usize = 64;
-/// Round trips after which a stream should have come back.
-const ATTEMPTS_MAX: usize = 100_000;
 
 /// What was published so far.
 #[derive(Default)]
@@ -59,30 +57,12 @@ async fn open(process: &Process) -> Result<(jetstream::Context, stream::Stream),
     Ok((context, stream))
 }
 
-/// Publishes one message until the stream hears it: it may still be reading what it needs to know.
-async fn begin(context: &jetstream::Context, ledger: &mut Ledger) -> Result<(), Box<dyn Error>> {
-    let number = ledger.next;
-    ledger.next += 1;
-    for _ in 0..ATTEMPTS_MAX {
-        match publish(context, number).await?.await {
-            Ok(acknowledgement) => {
-                ledger.acknowledged.push((number, acknowledgement.sequence));
-                return Ok(());
-            }
-            Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err("the stream does not come back".into())
-}
-
 /// Publishes until so many were acknowledged, and leaves the rest of the window in doubt.
 async fn load(
     context: &jetstream::Context,
     ledger: &mut Ledger,
     count: usize,
 ) -> Result<(), Box<dyn Error>> {
-    begin(context, ledger).await?;
     let mut window: VecDeque<(u64, PublishAckFuture)> = VecDeque::new();
     for number in std::mem::take(&mut ledger.doubtful) {
         window.push_back((number, publish(context, number).await?));

@@ -90,6 +90,9 @@ def render(report):
                              of(rows, "Throughput", "Many subjects"), 1))
     parts.append(bar_section("Large payloads", "Payload bytes, in and out, per second of server CPU "
                              "time.", of(rows, "Payload"), 0))
+    parts.append(bar_section("JetStream", "Per second, every one acknowledged or read. What pinion "
+                             "acknowledges is on the disk; nats-server syncs as each row says.",
+                             of(rows, "JetStream"), 0))
     parts.append(latency([row for row in of(rows, "Latency") if row["curves"]]))
     parts.append(bar_section("Memory", "What the server's resident memory grew by, divided. Shorter is "
                              "better.", of(rows, "Memory"), 0))
@@ -103,6 +106,15 @@ def render(report):
         f"<title>{escape(title(report))}</title><style>{STYLE}</style></head>"
         f"<body><main>{''.join(part for part in parts if part)}</main></body></html>\n"
     )
+
+
+def picture(report):
+    """The ratios as a drawing of its own, for a README."""
+    drawing = charts.ratios(report["rows"])
+    style = STYLE.replace("@media (prefers-color-scheme: dark)", "@media not all")
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" '
+    sheet = f"<style>{style} svg {{ background: #ffffff }}</style>"
+    return head + drawing.removeprefix("<svg ").replace(">", f">{sheet}", 1) + "\n"
 
 
 def of(rows, *sections):

@@ -61,7 +61,8 @@ def labels(row, sides):
 def run_once(row, server, cpus, load, options):
     """One run against a server of its own: its report, or why there is none."""
     try:
-        with server.start(cpus) as running:
+        more = row.a_args if not server.reference else ()
+        with server.start(cpus, more, row.jetstream) as running:
             command = [load, "bench", *row.command(options.quick), "--json", "-"]
             command += ["--pin", str(options.load_cpu), "--server", f"127.0.0.1:{running.port}"]
             command += ["--server-pid", str(running.pid)]

@@ -40,6 +40,8 @@ METRICS = {
 
 THROUGHPUT = ("per_cpu", "rate", "rss")
 PAYLOAD = ("bytes_per_cpu", "bytes_rate", "rss")
+STORED = ("rate", "per_cpu", "p50", "p99", "rss")
+READ = ("rate", "per_cpu", "rss")
 LATENCY = ("p50", "p90", "p99", "p999", "p9999", "max", "cpu", "rss")
 
 
@@ -59,6 +61,11 @@ class Row:
     quick: bool = True
     # Pinion alone, with one core as B and this many as A.
     cores: int = 0
+    # More arguments for the first server.
+    a_args: tuple = ()
+    # JetStream, and how often the second server syncs: "default" (every two minutes) or "always".
+    # Pinion acknowledges what is on the disk, always.
+    jetstream: str = ""
 
     def command(self, quick):
         """Arguments of `pinion bench`; memory rows hold instead of running for a time."""
@@ -70,36 +77,68 @@ class Row:
 
 ROWS = (
     Row("pub", "Throughput", "Publish only, nobody listens, 16 B",
-        ("pub",), THROUGHPUT, {"per_cpu": 4}),
+        ("pub",), THROUGHPUT, {"per_cpu": 5}),
     Row("pair", "Throughput", "1 publisher to 1 subscriber, 16 B",
-        ("pair",), THROUGHPUT, {"per_cpu": 4}),
+        ("pair",), THROUGHPUT, {"per_cpu": 5}),
     Row("fanout", "Throughput", "1 publisher to 5 subscribers, 16 B",
         ("fanout", "--subscribers", "5"), THROUGHPUT, {"per_cpu": 4}),
     Row("pairs", "Throughput", "50 publishers to 50 subscribers, 16 B",
-        ("pairs", "--count", "50"), THROUGHPUT, {"per_cpu": 4}),
-    Row("request1", "Throughput", "Requests on 1 connection",
-        ("request", "--connections", "1"), ("per_cpu", "rate", "p50", "p99", "rss")),
+        ("pairs", "--count", "50"), THROUGHPUT, {"per_cpu": 4.5}),
+    Row("request1", "Throughput", "Requests on 1 connection, with --spin 100us",
+        ("request", "--connections", "1"), ("per_cpu", "rate", "p50", "p99", "rss"),
+        {"per_cpu": 1, "p50": 1.67}, a_args=("--spin", "100us")),
     Row("request50", "Throughput", "Requests on 50 connections",
-        ("request", "--connections", "50"), ("per_cpu", "rate", "p50", "p99", "rss")),
+        ("request", "--connections", "50"), ("per_cpu", "rate", "p50", "p99", "rss"),
+        {"per_cpu": 2}),
     Row("latency20k", "Latency", "Latency at 20 000 messages per second",
-        ("latency", "--rate", "20k"), LATENCY, {"p999": 5}, 4, 1.5),
+        ("latency", "--rate", "20k"), LATENCY, {"p999": 2}, 4, 1.5),
     Row("latency200k", "Latency", "Latency at 200 000 messages per second",
-        ("latency", "--rate", "200k"), LATENCY, {"p999": 5}, 4, 1.5),
+        ("latency", "--rate", "200k"), LATENCY, {"p999": 2}, 4, 1.5),
     Row("subjects200k", "Many subjects", "200 000 literal subscriptions, random publishes",
-        ("subjects", "--count", "200k", "--warmup", "1s"), (*THROUGHPUT, "setup"), {"per_cpu": 10}),
+        ("subjects", "--count", "200k", "--warmup", "1s"), (*THROUGHPUT, "setup"), {"per_cpu": 8}),
     Row("subjects1m", "Many subjects", "1 000 000 literal subscriptions, random publishes",
-        ("subjects", "--count", "1M", "--warmup", "3s"), (*THROUGHPUT, "setup"), {"per_cpu": 10},
+        ("subjects", "--count", "1M", "--warmup", "3s"), (*THROUGHPUT, "setup"), {"per_cpu": 8},
         3, rounds_max=3, quick=False),
     Row("pair1k", "Payload", "1 publisher to 1 subscriber, 1 KiB",
-        ("pair", "--size", "1024"), PAYLOAD),
+        ("pair", "--size", "1024"), PAYLOAD, {"bytes_per_cpu": 1.5}),
     Row("pair64k", "Payload", "1 publisher to 1 subscriber, 64 KiB",
-        ("pair", "--size", "65536"), PAYLOAD),
+        ("pair", "--size", "65536"), PAYLOAD, {"bytes_per_cpu": 1.5}),
     Row("idle", "Memory", "Per idle connection, 10 000 of them",
         ("idle", "--connections", "10k", "--hold", "3s"), ("each", "setup"), {"each": 5},
         rounds_max=2),
     Row("subs", "Memory", "Per literal subscription, 1 000 000 of them",
         ("subs", "--count", "1M", "--hold", "3s"), ("each", "setup"), {"each": 3}, rounds_max=2,
         quick=False),
+    Row("js-async", "JetStream", "Publish, 256 under way, file; its default does not sync",
+        ("js-publish",), STORED, {"per_cpu": 2, "rate": 1.5}, 1, rounds_max=3,
+        jetstream="default"),
+    Row("js-async-always", "JetStream", "Publish, 256 under way, file; it syncs always",
+        ("js-publish",), STORED, {"rate": 50}, 1, rounds_max=3, jetstream="always"),
+    Row("js-sync1", "JetStream", "Publish one by one, 1 connection, file; it syncs always",
+        ("js-publish", "--pending", "1"), STORED, {"p50": 2}, 1, rounds_max=3,
+        jetstream="always"),
+    Row("js-sync50", "JetStream", "Publish one by one, 50 connections, file; it syncs always",
+        ("js-publish", "--pending", "1", "--connections", "50"), STORED, {"rate": 15}, 1,
+        rounds_max=3, jetstream="always"),
+    Row("js-async1k", "JetStream", "Publish 1 KiB, 256 under way, file; its default",
+        ("js-publish", "--size", "1024"), STORED, {"per_cpu": 2, "rate": 1.5}, 1, rounds_max=3,
+        jetstream="default"),
+    Row("js-streams", "JetStream", "Publish to 1 000 streams in turn, file; its default",
+        ("js-publish", "--streams", "1k"), STORED, {"rate": 2}, 1, rounds_max=2, quick=False,
+        jetstream="default"),
+    Row("js-memory", "JetStream", "Publish, 256 under way, memory",
+        ("js-publish", "--storage", "memory"), STORED, {"rate": 3}, 1, rounds_max=3,
+        jetstream="default"),
+    Row("js-fetch", "JetStream", "Fetch stored messages, none acknowledged",
+        ("js-fetch",), READ, {"rate": 3}, 1, rounds_max=3, jetstream="default"),
+    Row("js-fetch-ack", "JetStream", "Fetch stored messages, each acknowledged",
+        ("js-fetch", "--ack"), READ, {"rate": 3}, 1, rounds_max=3, jetstream="default"),
+    Row("js-ordered", "JetStream", "Ordered consumer",
+        ("js-ordered",), READ, {"rate": 2}, 1, rounds_max=3, jetstream="default"),
+    Row("kv-put", "JetStream", "Key-value put, 1 connection; its default",
+        ("kv-put",), STORED, {"rate": 2}, 1, rounds_max=3, jetstream="default"),
+    Row("kv-get", "JetStream", "Key-value get, 1 connection",
+        ("kv-get",), STORED, {"rate": 2}, 1, rounds_max=3, jetstream="default"),
     Row("cores", "Cores", "8 pairs spread over 2 cores, against 1 core",
         ("pairs", "--count", "8"), ("per_cpu", "rate"), cores=2),
 )

@@ -8,12 +8,25 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PEERS = ROOT / ".peers"
 START_SECONDS = 20
 STOP_SECONDS = 20
+
+
+# On the drive that the report names, not in memory.
+STORE_PARENT = ROOT / "target"
+
+
+def configure(store, always):
+    """A configuration file with JetStream in that directory; answers its path."""
+    sync = "  sync_interval: always\n" if always else ""
+    path = pathlib.Path(store) / "server.conf"
+    path.write_text(f'jetstream {{\n  store_dir: "{store}"\n{sync}}}\n')
+    return str(path)
 
 
 class Missing(Exception):
@@ -31,7 +44,7 @@ class Server:
         self.version = None
         self.command = None
 
-    def start(self, cpus):
+    def start(self, cpus, more=(), jetstream=""):
         """Starts it on these CPUs; answers a running server once it greets."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -39,20 +52,25 @@ class Server:
         command = ["taskset", "-c", ",".join(map(str, cpus))]
         if self.reference:
             command += ["env", f"GOMAXPROCS={len(cpus)}"]
-        command += [self.path, "-a", "127.0.0.1", "-p", str(port), *self.extra]
+        command += [self.path, "-a", "127.0.0.1", "-p", str(port), *self.extra, *more]
         if not self.reference:
             command += ["--cores", str(len(cpus))]
+        store = None
+        if jetstream:
+            store = tempfile.mkdtemp(prefix="pinion-compare-", dir=STORE_PARENT)
+            command += ["-c", configure(store, self.reference and jetstream == "always")]
         shown = [word if word != str(port) else "PORT" for word in command]
         shown[shown.index(self.path)] = pathlib.Path(self.path).name
         self.command = self.command or shlex.join(shown)
-        return Running(command, port, self)
+        return Running(command, port, self, store)
 
 
 class Running:
     """A server process; left by the end of a `with`."""
 
-    def __init__(self, command, port, server):
+    def __init__(self, command, port, server, store):
         self.port = port
+        self.store = store
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
@@ -95,6 +113,8 @@ class Running:
             self.process.kill()
             self.process.wait()
         self.process.stderr.close()
+        if self.store:
+            shutil.rmtree(self.store, ignore_errors=True)
 
 
 class Plan:

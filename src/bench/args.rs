@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Load and latency against any NATS server.
 #[derive(Debug, Parser)]
@@ -111,6 +111,58 @@ pub(crate) enum Mode {
         #[arg(long, value_name = "FILE")]
         hgrm: Option<PathBuf>,
     },
+    /// `JetStream`: publishes, so many at a time on each connection, each acknowledged
+    JsPublish {
+        /// Publishing connections
+        #[arg(long, default_value = "1")]
+        connections: usize,
+        /// Publishes under way on each connection; 1 waits for each acknowledgement
+        #[arg(long, default_value = "256")]
+        pending: usize,
+        /// Streams that are published to in turn
+        #[arg(long, default_value = "1", value_parser = count)]
+        streams: u64,
+        #[arg(long, value_enum, default_value_t = Storage::File)]
+        storage: Storage,
+    },
+    /// `JetStream`: reads a stream by pull requests
+    JsFetch {
+        /// Messages in the stream
+        #[arg(long, default_value = "100k", value_parser = count)]
+        count: u64,
+        /// Messages of each pull request
+        #[arg(long, default_value = "500", value_parser = count)]
+        batch: u64,
+        /// Acknowledge each message
+        #[arg(long)]
+        ack: bool,
+        #[arg(long, value_enum, default_value_t = Storage::File)]
+        storage: Storage,
+    },
+    /// `JetStream`: reads a stream with an ordered push consumer
+    JsOrdered {
+        /// Messages in the stream
+        #[arg(long, default_value = "100k", value_parser = count)]
+        count: u64,
+        #[arg(long, value_enum, default_value_t = Storage::File)]
+        storage: Storage,
+    },
+    /// Key-value: puts, one at a time on each connection
+    KvPut {
+        #[arg(long, default_value = "1")]
+        connections: usize,
+        /// Keys that are put in turn
+        #[arg(long, default_value = "1k", value_parser = count)]
+        keys: u64,
+    },
+    /// Key-value: gets, one at a time on each connection
+    KvGet {
+        #[arg(long, default_value = "1")]
+        connections: usize,
+        /// Keys that are got in turn
+        #[arg(long, default_value = "1k", value_parser = count)]
+        keys: u64,
+    },
     /// Hold idle connections, for the memory of each
     Idle {
         #[arg(long, default_value = "10k", value_parser = count)]
@@ -130,6 +182,23 @@ pub(crate) enum Mode {
         #[arg(long, default_value = "3s", value_parser = duration)]
         hold: Duration,
     },
+}
+
+/// Where a stream keeps its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Storage {
+    File,
+    Memory,
+}
+
+impl Storage {
+    /// As the API says it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Memory => "memory",
+        }
+    }
 }
 
 /// A number with an optional `k` or `M`.

@@ -21,6 +21,24 @@ pub(crate) struct Login {
     pub(crate) token: Option<String>,
 }
 
+impl Login {
+    /// The CONNECT that presents the load.
+    pub(crate) fn connect_line(&self) -> String {
+        let mut options = serde_json::json!({
+            "verbose": false, "pedantic": false, "echo": true, "headers": true, "protocol": 1,
+            "lang": "rust", "version": env!("CARGO_PKG_VERSION"), "name": "pinion-bench",
+        });
+        for (key, value) in
+            [("user", &self.user), ("pass", &self.password), ("auth_token", &self.token)]
+        {
+            if let Some(value) = value {
+                options[key] = value.as_str().into();
+            }
+        }
+        format!("CONNECT {options}\r\n")
+    }
+}
+
 /// Calls that moved bytes, and the bytes, of one direction.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Calls {
@@ -83,18 +101,7 @@ impl Conn {
     }
 
     fn handshake(&mut self, login: &Login) -> Result<(), Failure> {
-        let mut options = serde_json::json!({
-            "verbose": false, "pedantic": false, "echo": true, "headers": true, "protocol": 1,
-            "lang": "rust", "version": env!("CARGO_PKG_VERSION"), "name": "pinion-bench",
-        });
-        for (key, value) in
-            [("user", &login.user), ("pass", &login.password), ("auth_token", &login.token)]
-        {
-            if let Some(value) = value {
-                options[key] = value.as_str().into();
-            }
-        }
-        let hello = format!("CONNECT {options}\r\nPING\r\n");
+        let hello = format!("{}PING\r\n", login.connect_line());
         self.stream.write_all(hello.as_bytes()).map_err(Failure::io("writing CONNECT"))?;
         let mut buffer = [0; 4096];
         while self.pongs == 0 {

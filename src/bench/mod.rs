@@ -11,6 +11,7 @@ mod conn;
 mod failure;
 mod flow;
 mod hold;
+mod jetstream;
 mod latency;
 mod poll;
 mod progress;
@@ -79,6 +80,11 @@ fn load(arguments: &Arguments) -> Result<Report, Failure> {
         Mode::Latency { rate, pairs, hgrm } => {
             latency::run(*rate, *pairs, hgrm.as_deref(), &setting)?
         }
+        mode @ (Mode::JsPublish { .. }
+        | Mode::JsFetch { .. }
+        | Mode::JsOrdered { .. }
+        | Mode::KvPut { .. }
+        | Mode::KvGet { .. }) => jetstream::run(mode, &setting)?,
         mode => throughput::run(mode, &setting)?,
     };
     report.server.clone_from(&common.server);

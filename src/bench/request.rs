@@ -216,7 +216,7 @@ impl Ring {
 }
 
 /// Subscribes and waits until the server has done so.
-fn subscribe(conn: &mut Conn, subject: &str) -> Result<(), Failure> {
+pub(crate) fn subscribe(conn: &mut Conn, subject: &str) -> Result<(), Failure> {
     conn.queue().extend_from_slice(format!("SUB {subject} 1\r\nPING\r\n").as_bytes());
     let (started, pongs) = (Instant::now(), conn.pongs);
     let mut buffer = [0; 4096];

@@ -405,3 +405,6 @@ impl Drop for ProvidedBuffers {
         unsafe { alloc::dealloc(self.ring.cast(), self.layout) };
     }
 }
+
+#[cfg(test)]
+mod tests;

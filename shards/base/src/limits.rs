@@ -208,6 +208,17 @@ pub const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// given up.
 pub const BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Messages of a snapshot that are packed in one turn.
+pub const SNAPSHOT_PER_TURN_MAX: usize = 512;
+
+/// Time that a client has to take a chunk of a snapshot, and to begin listening (spec 6.11).
+pub const SNAPSHOT_ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// See [`SNAPSHOT_ANSWER_WAIT`].
+pub const SNAPSHOT_INTEREST_WAIT: Duration = Duration::from_secs(2);
+
+/// Time between two chunks after which a restore is given up.
+pub const RESTORE_SILENCE_MAX: Duration = Duration::from_secs(5);
+
 const _: () = assert!(OUTBOX_LOW_BYTES < OUTBOX_HIGH_BYTES);
 const _: () = assert!(CONSUMER_TURN_BYTES <= CONSUMERS_TURN_BYTES);
 const _: () = assert!(CONSUMER_TURN_BYTES <= LANE_BYTES);

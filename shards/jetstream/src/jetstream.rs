@@ -6,6 +6,7 @@ use wire::Message;
 
 use crate::account::{Account, split_log_name};
 use crate::api::{Answers, Call, Request, SERVED};
+use crate::backup::{Restore, Snapshot};
 use crate::config::AccountLimits;
 use crate::error::{Fault, table};
 use crate::ground::{Ground, Site, Usage, kind_of};
@@ -24,7 +25,10 @@ pub struct JetStream {
     pub(crate) ground: Ground,
     /// By the number of the account.
     pub(crate) accounts: Vec<Option<Box<Account>>>,
-    streams: Slab<Option<Box<Stream>>>,
+    pub(crate) streams: Slab<Option<Box<Stream>>>,
+    /// Snapshots that are being sent, and streams that are being restored.
+    pub(crate) snapshots: Slab<Option<Box<Snapshot>>>,
+    pub(crate) restores: Slab<Option<Box<Restore>>>,
     pub(crate) answers: Answers,
     /// Direct gets that are being served, with the read that each waits for.
     directs: Vec<(Option<ReadId>, Direct)>,
@@ -65,6 +69,8 @@ impl JetStream {
             ground: Ground::new(config, store),
             accounts: Vec::new(),
             streams: Slab::default(),
+            snapshots: Slab::default(),
+            restores: Slab::default(),
             answers: Answers::default(),
             directs: Vec::new(),
             finished: Vec::new(),
@@ -198,7 +204,7 @@ impl JetStream {
         (stream, Site { now, ground: &mut self.ground, account, out })
     }
 
-    fn add_stream(
+    pub(crate) fn add_stream(
         &mut self,
         now: Moment,
         account: AccountId,
@@ -267,12 +273,9 @@ impl JetStream {
         if self.overlaps(account, &config, None) {
             return Err(table::STREAM_SUBJECT_OVERLAP);
         }
-        let name = self.account(account).expect("it exists").log_name(&config.name);
+        let fault = || table::STREAM_CREATE.because("error creating store for stream");
+        let log = self.new_log(account, &config).ok_or_else(fault)?;
         let store = &mut self.ground.store;
-        let options = life::log_options(&config);
-        let log = store
-            .create(&name, kind_of(config.storage), options)
-            .map_err(|_| table::STREAM_CREATE.because("error creating store for stream"))?;
         if config.first_seq > 0 {
             store.reset_to(log, config.first_seq, config.first_seq - 1);
         }
@@ -284,6 +287,44 @@ impl JetStream {
         let about = (account, stream_name.as_str());
         advisory::publish_action(&mut self.ground, out, call.now, about, "create");
         Ok(id)
+    }
+
+    /// An empty log for a stream. What a restore left that was cut off is in the way.
+    pub(crate) fn new_log(
+        &mut self,
+        account: AccountId,
+        config: &StreamConfig,
+    ) -> Option<storage::LogId> {
+        let name = self.account(account).expect("the caller looked").log_name(&config.name);
+        let is_restoring = self.is_restoring(account, &config.name);
+        let store = &mut self.ground.store;
+        if let Some(stray) = store.find(&name)
+            && !is_restoring
+            && life::read_notes(store, stray).is_none()
+        {
+            store.destroy(stray);
+        }
+        store.create(&name, kind_of(config.storage), life::log_options(config)).ok()
+    }
+
+    /// May the account have one more stream, and one like this?
+    pub(crate) fn check_new_stream(
+        &self,
+        account: AccountId,
+        config: &StreamConfig,
+    ) -> Result<(), Fault> {
+        let state = self.account(account).expect("the caller looked");
+        if state.limits.max_streams > 0 && state.streams.len() as i64 >= state.limits.max_streams {
+            return Err(table::MAXIMUM_STREAMS_LIMIT);
+        }
+        if config.replicas > 1 {
+            return Err(table::STREAM_REPLICAS_NOT_SUPPORTED);
+        }
+        self.check_claim(account, config, config.max_bytes)?;
+        if self.overlaps(account, config, None) {
+            return Err(table::STREAM_SUBJECT_OVERLAP);
+        }
+        Ok(())
     }
 
     /// Changes a stream's configuration, which was checked on its own.
@@ -399,7 +440,9 @@ impl JetStream {
                 let (stream, mut site) = self.at_stream(id, now, out);
                 stream.receive_upstream(&mut site, place, end, message);
             }
-            Service::Free | Service::Snapshot(_) | Service::Restore(_) => {}
+            Service::Snapshot(place) => self.snapshot_taken(place),
+            Service::Restore(place) => self.receive_chunk(place, message, out),
+            Service::Free => {}
         }
     }
 
@@ -466,6 +509,8 @@ impl JetStream {
         self.settle(out);
         self.send_answers(out);
         self.go_on_reading(out);
+        self.go_on_with_snapshots(!self.finished.is_empty(), out);
+        self.expire_restores(out);
         self.list_due(out);
         let mut listed = std::mem::take(&mut self.ground.listed);
         for id in listed.drain(..) {
@@ -596,7 +641,9 @@ impl JetStream {
         if is_due_now {
             return Time(0);
         }
-        self.ground.dues.peek().map_or(Time::NEVER, |std::cmp::Reverse((due, _))| *due)
+        let streams = self.ground.dues.peek();
+        let streams = streams.map_or(Time::NEVER, |std::cmp::Reverse((due, _))| *due);
+        streams.min(self.snapshots_due()).min(self.restores_due())
     }
 }
 

@@ -7,6 +7,7 @@
 mod account;
 mod advisory;
 pub mod api;
+mod backup;
 pub mod config;
 pub mod consumer;
 mod describe;

@@ -77,6 +77,27 @@ impl Answers {
         self.held.push_back((position.unwrap_or(Position::START), answer));
     }
 
+    /// Takes an answer to what was no request to the API.
+    pub(crate) fn push_plain(
+        &mut self,
+        account: AccountId,
+        reply: &[u8],
+        text: Vec<u8>,
+        position: Position,
+    ) {
+        let answer = Answer {
+            account,
+            reply: reply.into(),
+            subject: Box::default(),
+            request: Box::default(),
+            client: Box::default(),
+            text,
+            is_counted: false,
+            is_error: false,
+        };
+        self.held.push_back((position, answer));
+    }
+
     /// Takes a request that has to wait for a read.
     pub(crate) fn wait(&mut self, read: ReadId, call: &Call<'_>) {
         if self.waiting.len() >= API_WAITING_MAX {

@@ -138,7 +138,7 @@ fn stamp_or_none(wall: base::Wall) -> Stamp {
     if wall.0 == 0 { Stamp::ZERO } else { Stamp::from(wall) }
 }
 
-fn put_state(out: &mut Vec<u8>, stream: &Stream, log: &Log, extent: &Extent) {
+pub(super) fn put_state(out: &mut Vec<u8>, stream: &Stream, log: &Log, extent: &Extent) {
     let mut writer = Writer::open(out);
     writer.natural("messages", log.messages());
     writer.natural("bytes", log.bytes());

@@ -2,6 +2,7 @@
 
 mod account;
 mod answer;
+mod backup;
 pub(crate) mod info;
 mod messages;
 mod request;
@@ -137,6 +138,8 @@ impl JetStream {
             Verb::StreamInfo => return self.stream_info(call, writer),
             Verb::StreamDelete => return self.stream_delete(call, writer, out),
             Verb::StreamPurge => return self.stream_purge(call, writer, out),
+            Verb::StreamSnapshot => return self.stream_snapshot(call, writer, out),
+            Verb::StreamRestore => return self.stream_restore(call, writer, out),
             Verb::MessageGet => return self.message_get(call, writer),
             Verb::MessageDelete => return self.message_delete(call, writer, out),
             Verb::Clustered(_) => return Err(table::CLUSTER_REQUIRED),

@@ -9,6 +9,7 @@ mod acks;
 mod check;
 mod config;
 mod config_json;
+pub(crate) mod copies;
 mod cursor;
 mod delivery;
 mod desk;

@@ -1,7 +1,8 @@
 //! Messages that wait for a read from disk.
 //!
 //! Few messages depend on what an earlier one says: counters do. While one waits, all that come
-//! after it wait too, so that a stream keeps the order in which it was published to.
+//! after it wait too, so that a stream keeps the order in which it was published to. After a start
+//! all wait until the stream knows again which message ids it has seen.
 
 use std::collections::VecDeque;
 
@@ -105,6 +106,9 @@ impl Stream {
     /// Takes the messages that waited, as far as it goes now.
     pub(super) fn take_up_held(&mut self, site: &mut Site<'_>) {
         self.is_held_by_read = false;
+        if self.recall.is_some() {
+            return;
+        }
         while !self.is_held_by_read
             && let Some(owned) = self.held.pop()
         {

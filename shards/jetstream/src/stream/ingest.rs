@@ -21,7 +21,7 @@ const DUPLICATE: &[u8] = b",\"duplicate\": true}";
 impl Stream {
     /// Takes a message that was published to one of the stream's subjects.
     pub(crate) fn ingest(&mut self, site: &mut Site<'_>, message: &Message<'_>) {
-        if !self.held.is_empty() {
+        if self.recall.is_some() || !self.held.is_empty() {
             if self.held.is_full() {
                 self.refuse(site, message.reply, &table::STREAM_TOO_MANY_REQUESTS);
             } else {

@@ -110,9 +110,7 @@ impl Stream {
 
     /// Subscribes for what the stream serves.
     pub(crate) fn open(&mut self, site: &mut Site<'_>) {
-        if self.recall.is_none() {
-            self.open_ingest(site);
-        }
+        self.open_ingest(site);
         self.open_direct(site);
         self.settle_upstreams(site);
     }

@@ -23,7 +23,7 @@ mod ingest;
 mod interest;
 pub(crate) mod life;
 pub(crate) mod options;
-mod publication;
+pub(crate) mod publication;
 pub(crate) mod purge;
 mod recall;
 mod schedule;

@@ -49,7 +49,6 @@ impl Stream {
             let log = site.ground.store.log(self.core.log);
             let Some(sequence) = log.next(recall.from, &KeySet::ALL) else {
                 self.recall = None;
-                self.open_ingest(site);
                 self.list(site);
                 return;
             };
