@@ -344,7 +344,7 @@ mod tests {
         let path = file.path.clone();
         let json = fs::read_to_string(&path).expect("the file is there");
         let nats = r#""nats":["nats://127.0.0.1:4222"]"#;
-        assert_eq!(json, format!(r#"{{"monitoring":["http://[::1]:8222"],{nats}}}"#));
+        assert_eq!(json, format!(r#"{{{nats},"monitoring":["http://[::1]:8222"]}}"#));
         file.remove().expect("it is still there");
         assert!(!path.exists());
     }
