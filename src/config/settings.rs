@@ -156,7 +156,7 @@ impl Settings {
         }
         let client_advertise = text(self.client_advertise.clone());
         client_advertise.as_deref().map_or(Ok(()), check_advertise)?;
-        if let Some(feature) = joined(&self.missing_features) {
+        if let Some(feature) = self.missing() {
             return Err(format!("not yet supported: {feature}"));
         }
         let (operator, vouched) = super::operator::resolve(&self)?.unzip();
@@ -278,6 +278,15 @@ impl Settings {
                 format!("Error listening on port: {address}, \"{reason}\"")
             }),
         }
+    }
+
+    /// What is asked for and is still to come.
+    fn missing(&self) -> Option<String> {
+        let mut features = self.missing_features.clone();
+        if self.https_port.is_some_and(|port| port != 0) {
+            features.push("https_port".to_owned());
+        }
+        joined(&features)
     }
 
     fn monitor(&self) -> Monitor {
