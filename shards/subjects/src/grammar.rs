@@ -64,9 +64,9 @@ pub fn is_subset(pattern: &[u8], other: &[u8]) -> bool {
     loop {
         match (one.next(), wanted.next()) {
             (None, None) => return true,
-            (Some(b"") | None, _) | (_, Some(b"") | None) => return false,
+            (None, _) | (_, Some(b"") | None) => return false,
             (Some(_), Some(b">")) => return true,
-            (Some(b">"), _) => return false,
+            (Some(b"" | b">"), _) => return false,
             (Some(_), Some(b"*")) => {}
             (Some(a), Some(b)) if a == b && a != b"*" => {}
             _ => return false,
