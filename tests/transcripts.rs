@@ -7,8 +7,8 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use process::{Broker, Launch, Process};
 use transcript::memory;
@@ -23,6 +23,12 @@ mod transcript;
 
 /// Transcripts mostly wait for a broker to start; two more than the cores of a small machine.
 const WORKERS: usize = 4;
+/// With cut input they mostly look whether a byte was read, which takes as much of a core as the
+/// broker does.
+const CUTTERS: usize = 2;
+/// Those who cut input do so one after the other: brokers that get no turn for want of cores miss
+/// the deadlines they are to keep.
+static CUTTING: Mutex<()> = Mutex::new(());
 
 /// What pinion says when it is asked for a feature to come.
 const REFUSAL: &str = "not yet supported: ";
@@ -171,8 +177,12 @@ fn replay_all(against: &Against, input: Input) {
     transcripts.retain(|transcript| against.runs(&transcript.marks, input));
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
+    let (workers, alone) = match input {
+        Input::Whole => (WORKERS, None),
+        Input::Cut => (CUTTERS, Some(CUTTING.lock().unwrap_or_else(PoisonError::into_inner))),
+    };
     std::thread::scope(|scope| {
-        for _ in 0..WORKERS {
+        for _ in 0..workers {
             scope.spawn(|| {
                 while let Some(one) = transcripts.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(error) = against.replay(one, input) {
@@ -183,6 +193,7 @@ fn replay_all(against: &Against, input: Input) {
             });
         }
     });
+    drop(alone);
     let mut failures = failures.into_inner().expect("no worker panics");
     failures.sort();
     let (failed, all) = (failures.len(), transcripts.len());
