@@ -50,7 +50,8 @@ pub fn read(input: &[u8]) -> Parsed<'_> {
     if end > REQUEST_BYTES_MAX {
         return Parsed::Wrong("431 Request Header Fields Too Large");
     }
-    match read_whole(&input[..end]) {
+    // With the carriage return of the last line, as all others have one.
+    match read_whole(&input[..=end]) {
         Ok(request) => Parsed::Request(request, end + 4),
         Err(status) => Parsed::Wrong(status),
     }
