@@ -62,11 +62,13 @@ pub fn is_subset(pattern: &[u8], other: &[u8]) -> bool {
     let mut one = tokens(pattern);
     let mut wanted = tokens(other);
     loop {
-        match (one.next(), wanted.next()) {
+        let (token, wanted) = (one.next(), wanted.next());
+        if wanted == Some(b">") {
+            return token.is_some();
+        }
+        match (token, wanted) {
             (None, None) => return true,
-            (None, _) | (_, Some(b"") | None) => return false,
-            (Some(_), Some(b">")) => return true,
-            (Some(b"" | b">"), _) => return false,
+            (Some(b"" | b">") | None, _) | (_, Some(b"") | None) => return false,
             (Some(_), Some(b"*")) => {}
             (Some(a), Some(b)) if a == b && a != b"*" => {}
             _ => return false,
