@@ -97,6 +97,19 @@ pub struct Secured {
     pub cipher: String,
     /// Who the peer's certificate names.
     pub certificate: Option<PeerCertificate>,
+    /// The certificates that the peer showed, its own first.
+    pub shown: Vec<ShownCertificate>,
+}
+
+/// A certificate, by what tells it from others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShownCertificate {
+    /// Its subject, as text.
+    pub subject: String,
+    /// SHA-256 of its public key, in hexadecimal.
+    pub key_digest: String,
+    /// SHA-256 of all of it, in hexadecimal.
+    pub digest: String,
 }
 
 /// Credentials that cookies of the upgrade carried; empty where there was none. They stand in for

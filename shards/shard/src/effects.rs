@@ -4,6 +4,7 @@ use base::Slot;
 
 use crate::admit::Claim;
 use crate::inspect::{Answer, Happening, Ticket};
+use crate::itinerary::TracePart;
 use crate::services::Request;
 
 /// A connected socket, as the reactor numbers it.
@@ -58,6 +59,8 @@ pub struct Effects {
     pub answers: Vec<(Ticket, Answer)>,
     /// What happened to connections.
     pub happenings: Vec<Happening>,
+    /// What there is to tell of messages that are traced.
+    pub traced: Vec<TracePart>,
     /// What has to be proven before somebody is let in; see [`crate::Shard::proven`].
     pub proofs: Vec<Claim>,
     /// So many configurations that were put in force now hold for every connection.
@@ -83,6 +86,7 @@ impl Effects {
         self.requests.clear();
         self.answers.clear();
         self.happenings.clear();
+        self.traced.clear();
         self.proofs.clear();
         self.reconfigured = 0;
         self.stop_accepting = false;
