@@ -1,5 +1,5 @@
-//! How much a socket of this machine has received and its owner not yet read: the kernel's answer to
-//! an exact question by `sock_diag(7)`, some microseconds where the tables under `/proc` take a
+//! How much a socket of this machine has received and its owner not yet read: the kernel's answer
+//! to an exact question by `sock_diag(7)`, some microseconds where the tables under `/proc` take a
 //! millisecond.
 
 use std::net::{Ipv4Addr, SocketAddr};
