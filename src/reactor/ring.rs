@@ -261,16 +261,19 @@ impl Ring {
     /// kernel takes the first for the last of its chain.
     fn fill_queue(&mut self) {
         while let Some(Submission { first, second }) = self.waiting.front() {
-            let mut queue = self.uring.submission();
+            let both;
+            let chain = match second {
+                None => std::slice::from_ref(first),
+                Some(second) => {
+                    both = [first.clone(), second.clone()];
+                    &both
+                }
+            };
             // SAFETY: the entries above refer to descriptors by number, and to no memory of ours
             // except the provided buffers, which live as long as the ring, and blocks and paths
             // that lie on the heap and stand in `file_work`, untouched, until their completion was
             // seen; where the ring ends earlier they are never freed.
-            let pushed = match second {
-                None => unsafe { queue.push(first) },
-                Some(second) => unsafe { queue.push_multiple(&[first.clone(), second.clone()]) },
-            };
-            drop(queue);
+            let pushed = unsafe { self.uring.submission().push_multiple(chain) };
             if pushed.is_ok() {
                 self.waiting.pop_front();
                 continue;
