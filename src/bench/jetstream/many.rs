@@ -65,7 +65,9 @@ pub(crate) fn fill(
     let mut report = measure(asking, setting, Some(count))?;
     report.mode = "js-fill";
     report.unit = "acknowledged publishes";
-    report.parameters = json!({ "count": count, "subjects": subjects, "storage": storage.word(), "stream": STREAM });
+    report.parameters = json!({
+        "count": count, "subjects": subjects, "storage": storage.word(), "stream": STREAM,
+    });
     report.published = report.work;
     Ok(report)
 }
