@@ -253,22 +253,14 @@ impl Shard {
                 let name = String::from_utf8_lossy(ORIGIN_ACCOUNT);
                 let text = format!("Message tracing disabled because of header {name:?}");
                 self.log_for(Level::Error, slot, &text);
-                return if only {
-                    self.drop_traced(slot, message)
-                } else {
-                    self.publish_onward(slot, message)
-                };
+                return self.publish_untraced(slot, message, only);
             }
         };
         if !grammar::is_literal(&destination) {
             let shown = crate::trace::quoted(&destination);
             let text = format!("Destination {shown} is not valid, won't be able to trace events");
             self.log_for(Level::Error, slot, &text);
-            return if only {
-                self.drop_traced(slot, message)
-            } else {
-                self.publish_onward(slot, message)
-            };
+            return self.publish_untraced(slot, message, only);
         }
         if !self.may_trace_to(slot, &destination) {
             self.violate_publish(slot, &destination);
@@ -278,6 +270,15 @@ impl Shard {
         self.scratch.traced = Some(Box::new(Itinerary { part, only, picked: Vec::new() }));
         self.publish_onward(slot, message);
         self.end_trace();
+    }
+
+    /// Publishes what cannot be traced, unless it was only to be traced.
+    fn publish_untraced(&mut self, slot: Slot, message: &Message<'_>, only: bool) {
+        if only {
+            self.drop_traced(slot, message);
+        } else {
+            self.publish_onward(slot, message);
+        }
     }
 
     fn may_trace_to(&mut self, slot: Slot, destination: &[u8]) -> bool {

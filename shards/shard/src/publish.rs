@@ -8,7 +8,7 @@ use wire::{Message, PublishLine};
 use crate::effects::Level;
 use crate::frame::{self, Relayed, Way};
 use crate::imports::{Chain, Introduced};
-use crate::itinerary::{Itinerary, Stop};
+use crate::itinerary::{Itinerary, Numbers, Stop};
 use crate::responses::{MEASURED, PREFIX};
 use crate::services::SERVICES;
 use crate::shard::Shard;
@@ -48,6 +48,11 @@ impl Scratch {
     #[inline]
     pub(crate) fn has_apart(&self) -> bool {
         !self.apart.is_empty() || !self.bound.is_empty()
+    }
+
+    /// What goes to another core is a part of its own, if the message is traced.
+    fn next_part(&mut self, numbers: &mut Numbers) -> Option<(u64, bool)> {
+        self.traced.as_mut().map(|traced| (traced.cause(numbers), traced.only))
     }
 
     /// A subscription came to its end, and is removed once the message went its way.
@@ -386,12 +391,11 @@ impl Shard {
         }
         let silent = origin.filter(|origin| !origin.echo);
         let silent = silent.map(|origin| self.wires.get(origin.slot).id);
-        let target = &self.scratch.target[..];
         for core in cores.iter() {
             let plain = route.cores.contains(core);
             let names = picks.iter().filter(|(picked, _)| *picked == core).map(|(_, name)| *name);
-            let part = self.scratch.traced.as_mut();
-            let part = part.map(|traced| (traced.cause(&mut self.trace_numbers), traced.only));
+            let part = self.scratch.next_part(&mut self.trace_numbers);
+            let target = &self.scratch.target[..];
             self.outboxes.append(core, |out| {
                 let way = Way { account, target, plain, imported, hops: 0, silent };
                 frame::put_traced(out, part, |out| frame::put_message(out, &way, message, names));
@@ -427,8 +431,7 @@ impl Shard {
                 None if hops < base::limits::QUEUE_HOPS_MAX => {
                     if let Some(core) = choice.pick_remote(&mut self.random) {
                         let names = std::iter::once(name);
-                        let part = self.scratch.traced.as_mut();
-                        let part = part.map(|it| (it.cause(&mut self.trace_numbers), it.only));
+                        let part = self.scratch.next_part(&mut self.trace_numbers);
                         self.outboxes.append(core, |out| {
                             let way = Way { plain: false, hops: hops + 1, ..*way };
                             frame::put_traced(out, part, |out| {

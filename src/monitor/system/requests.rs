@@ -212,7 +212,7 @@ impl Asked<'_> {
             id: view.user,
             account_name: account.clone(),
             account,
-            user_name: token.as_ref().map_or_else(String::new, |token| token.name().to_owned()),
+            name: token.as_ref().map_or_else(String::new, |token| token.name().to_owned()),
             permissions: view.permissions.as_ref().map(PermissionsView::new),
             expires: token.map_or(0, |token| time_left(&token)),
         }))
@@ -382,8 +382,8 @@ struct User {
     id: String,
     account: String,
     account_name: String,
-    #[serde(skip_serializing_if = "is_default")]
-    user_name: String,
+    #[serde(rename = "user_name", skip_serializing_if = "is_default")]
+    name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     permissions: Option<PermissionsView>,
     /// Nanoseconds until then; zero for never.
