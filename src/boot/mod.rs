@@ -35,8 +35,9 @@ use settings::{advertised, random_seed, shard_config_after};
 pub(crate) use machine::{MEMLOCK_LEAST, check_ring};
 pub use settings::shard_config;
 
-/// Memory that each executor registers for disk I/O. No disk I/O happens yet; the least that the
-/// library accepts keeps within the usual limit on locked memory.
+/// Memory that each executor registers for disk I/O of its own. Nothing uses it, since disks have
+/// rings of their own (`docs/decisions/disk-ring.md`): the least that the library accepts keeps
+/// within the usual limit on locked memory.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// How long a stop waits until the system account has been told of it.
@@ -283,14 +284,13 @@ impl Server {
 
     /// Does what a signal asks for. True if that is to stop.
     fn on_signal(&mut self, signal: i32) -> bool {
+        self.logger.info(format_args!("Trapped {:?} signal", process::signal_name(signal)));
         match signal {
-            SIGTERM if self.lame_duck => return false,
-            SIGINT | SIGTERM => {
-                self.logger.debug(format_args!("Trapped {:?} signal", name_of(signal)));
-                return true;
-            }
+            // Whoever sends clients away wants that finished.
+            SIGTERM => return !self.lame_duck,
+            SIGINT => return true,
             SIGUSR1 => self.logger.reopen(),
-            SIGUSR2 => {
+            SIGUSR2 if !self.lame_duck => {
                 self.lame_duck = true;
                 self.notices.send(Notice::LameDuck);
                 self.tell(|| Command::LameDuck);
@@ -500,10 +500,6 @@ fn watch_signals(reports: mpsc::Sender<Report>) -> Result<(), String> {
         .spawn(watch)
         .map_err(|error| format!("cannot watch signals: {error}"))?;
     Ok(())
-}
-
-const fn name_of(signal: i32) -> &'static str {
-    if signal == SIGINT { "interrupt" } else { "terminated" }
 }
 
 /// A lane each way between any two cores.
