@@ -1,5 +1,5 @@
-//! Rounds of load that the broker ends, killed, stopped or as a lame duck: every acknowledged message
-//! is there afterwards, none twice.
+//! Rounds of load that the broker ends, killed, stopped or as a lame duck: every acknowledged
+//! message is there afterwards, none twice.
 //!
 //! `PINION_ROUNDS` says how many; `scripts/durability` runs a hundred.
 

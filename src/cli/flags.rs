@@ -1,7 +1,7 @@
 //! Flags in Go's manner: `-x v`, `-x=v`, `--x v`, long names behind one dash, `-b` or `-b=false`.
 //!
-//! A table and sixty lines; `docs/decisions/command-line.md` says why no library does this. The help,
-//! the manual page and the completions are made from the same table.
+//! A table and sixty lines; `docs/decisions/command-line.md` says why no library does this. The
+//! help, the manual page and the completions are made from the same table.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -244,8 +244,8 @@ static SERVER: &[Flag] = &[
     text(
         &["sl", "signal"],
         "signal[=pid]",
-        "Signal a running server: ldm, stop, quit, term, reopen, reload. The pid is a process id, a \
-         file that holds one, or the start of one followed by *",
+        "Signal a running server: ldm, stop, quit, term, reopen, reload. The pid is a process id, \
+         a file that holds one, or the start of one followed by *",
         |l, v| l.signal = v,
     ),
     text(
