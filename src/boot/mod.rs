@@ -1,28 +1,25 @@
 //! Start and stop: checks, listener, mesh, one pinned executor per core, signals.
 
-use std::hash::{BuildHasher as _, Hasher as _};
+mod machine;
+mod settings;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use accounts::{Directory, StorageLimits};
 use base::CoreId;
 use base::limits::{CORES_MAX, LANE_BYTES};
 use glommio::{LocalExecutorBuilder, Placement};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::Pid;
-use nkeys::{KeyPair, XKey};
-use shard::{Config, way_in};
+use shard::Config;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
 
-use crate::auth::{self, Pool};
-use crate::config::{Options, Port, Profile, reload};
+use crate::auth::Pool;
+use crate::config::{Options, Port, reload};
 use crate::jetstream;
 use crate::listen;
 use crate::log::{self, Logger};
@@ -30,15 +27,17 @@ use crate::monitor::{self, Notice, Notices, Reach, Settled};
 use crate::process::{self, PortsFile};
 use crate::reactor::gate::upgrade::Terms;
 use crate::reactor::lanes::{End, Lanes, Waker};
-use crate::reactor::{self, Command, Parts, Report, ring};
+use crate::reactor::{self, Command, Parts, Report};
 use crate::tls::Files;
+use machine::{check_machine, chosen_cpus, raise_descriptor_limit};
+use settings::{random_seed, shard_config_after};
+
+pub(crate) use machine::{MEMLOCK_LEAST, check_ring};
+pub use settings::shard_config;
 
 /// Memory that each executor registers for disk I/O. No disk I/O happens yet; the least that the
 /// library accepts keeps within the usual limit on locked memory.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
-
-/// Locked memory that the executors' own rings need.
-pub(crate) const MEMLOCK_LEAST: u64 = 512 * 1024;
 
 /// How long a stop waits until the system account has been told of it.
 const GOODBYE_WAIT: Duration = Duration::from_millis(500);
@@ -455,158 +454,6 @@ impl Server {
     }
 }
 
-/// Is this a machine that the broker runs on? The error says what to change.
-fn check_machine() -> Result<(), String> {
-    check_ring()?;
-    let (memlock, _) = getrlimit(Resource::RLIMIT_MEMLOCK).map_err(|error| error.to_string())?;
-    if memlock < MEMLOCK_LEAST {
-        return Err(format!(
-            "the limit on locked memory is {memlock} bytes and at least {MEMLOCK_LEAST} are \
-             needed: set LimitMEMLOCK=infinity, or ulimit -l 8192 or more"
-        ));
-    }
-    Ok(())
-}
-
-/// Can a ring be made here? The error says what to change.
-pub(crate) fn check_ring() -> Result<(), String> {
-    ring::probe().map_err(|error| {
-        let remedy = match error.raw_os_error() {
-            Some(libc::ENOSYS) => "this kernel has no io_uring; Linux 6.1 or newer is needed",
-            Some(libc::EPERM | libc::EACCES) => {
-                "io_uring is forbidden: set sysctl kernel.io_uring_disabled=0, and allow the \
-                 io_uring_* system calls in the container's seccomp profile"
-            }
-            Some(libc::EINVAL) => "this kernel's io_uring is too old; Linux 6.1 or newer is needed",
-            Some(libc::ENOMEM) => {
-                "the limit on locked memory is too low: set LimitMEMLOCK=infinity, or ulimit -l \
-                 8192 or more"
-            }
-            _ => "check that io_uring is usable for this user",
-        };
-        format!("cannot use io_uring ({error}): {remedy}")
-    })
-}
-
-/// As many descriptors as the process may have: each connection is one.
-fn raise_descriptor_limit() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Without the right to do so the limit stays as it is, and accepting reports when it is
-        // met.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
-}
-
-fn allowed_cpus() -> Result<Vec<usize>, String> {
-    let set = sched_getaffinity(Pid::from_raw(0)).map_err(|error| error.to_string())?;
-    Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
-}
-
-/// The CPUs of the shards: where a profile asks for more than a place to run, those that the kernel
-/// has set aside (`isolcpus`) and this process may be put on; else all that it may run on. A
-/// process is never started on the former, so its own set does not name them.
-fn chosen_cpus(profile: Option<Profile>) -> Result<Vec<usize>, String> {
-    let allowed = allowed_cpus()?;
-    if !matches!(profile, Some(Profile::Latency | Profile::Throughput)) {
-        return Ok(allowed);
-    }
-    let isolated = std::fs::read_to_string("/sys/devices/system/cpu/isolated").unwrap_or_default();
-    let isolated = crate::doctor::parse_cpus(isolated.trim()).unwrap_or_default();
-    let usable: Vec<usize> = isolated.into_iter().filter(|cpu| may_run_on(*cpu)).collect();
-    Ok(if usable.is_empty() { allowed } else { usable })
-}
-
-/// May a thread of this process be put on a CPU? Found out by a thread that tries.
-fn may_run_on(cpu: usize) -> bool {
-    let attempt = std::thread::spawn(move || {
-        let mut set = CpuSet::new();
-        set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)).is_ok()
-    });
-    attempt.join().unwrap_or(false)
-}
-
-/// A seed that nobody can guess: the standard library keys its hasher from the system's randomness.
-fn random_seed() -> u64 {
-    std::hash::RandomState::new().build_hasher().finish()
-}
-
-/// What the shards of a server with these options are configured with; its identity is new.
-pub fn shard_config(options: &Options) -> Config {
-    shard_config_after(options, &Directory::default())
-}
-
-/// The same for a server whose accounts were others before.
-fn shard_config_after(options: &Options, earlier: &Directory) -> Config {
-    let mut accounts = options.accounts.clone().after(earlier);
-    if options.jetstream.is_some() && accounts.is_global_only() {
-        // Where nobody else is named, everybody stores messages in the global account.
-        accounts.accounts[0].jetstream = Some(StorageLimits::default());
-    }
-    let server_id = KeyPair::new_server().public_key();
-    let (host, port) = advertised(options);
-    let port = port.unwrap_or(match options.port {
-        Port::Fixed(port) => port,
-        Port::Random => 0,
-    });
-    Config {
-        server_name: options.server_name.clone().unwrap_or_else(|| server_id.clone()),
-        server_id,
-        xkey: XKey::new().public_key(),
-        host,
-        port,
-        auth: options.authorization.to_auth(&accounts),
-        nonce_key: auth::nonce_key(),
-        accounts,
-        auth_timeout: options.auth_timeout,
-        headers: !options.no_header_support,
-        max_control_line: options.max_control_line,
-        max_payload: options.max_payload,
-        max_pending: options.max_pending,
-        max_connections: match options.max_connections {
-            0 => -1,
-            limit => i64::try_from(limit).unwrap_or(i64::MAX),
-        },
-        max_subscriptions: options.max_subscriptions.map_or(0, Into::into),
-        max_sub_tokens: options.max_subscription_tokens.map_or(0, |tokens| tokens.get().into()),
-        write_deadline: options.write_deadline,
-        ping_interval: options.ping_interval,
-        ping_max: options.ping_max,
-        no_fast_producer_stall: options.no_fast_producer_stall,
-        debug: options.debug,
-        trace: options.trace,
-        max_traced_message: options.max_traced_msg_len.map_or(0, Into::into),
-        trace_headers: options.trace_headers,
-        lame_duck_duration: options.lame_duck_duration,
-        jetstream: options.jetstream.is_some(),
-        domain: options.jetstream.as_ref().map_or_else(String::new, |js| js.domain.clone()),
-        lame_duck_grace: options.lame_duck_grace_period,
-        proxy_protocol: options.proxy_protocol,
-        websocket: options.websocket.as_ref().map(|door| way_in::WebSocket {
-            host: door.host.clone(),
-            port: match door.port {
-                Port::Fixed(port) => port,
-                Port::Random => 0,
-            },
-            tls: door.tls.is_some(),
-            pinned: door.tls.as_ref().map_or_else(Vec::new, |tls| tls.pinned.clone()),
-            handshake_timeout: door.handshake_timeout,
-            auth_timeout: door.auth_timeout,
-            ping_interval: door.ping_interval,
-            overrides_auth: false,
-        }),
-        tls: options.tls.as_ref().map(|tls| way_in::Tls {
-            optional: options.allow_non_tls,
-            verify: tls.verify,
-            map: tls.map,
-            first: tls.first,
-            timeout: tls.timeout,
-            rate_limit: tls.rate_limit,
-            pinned: tls.pinned.clone(),
-        }),
-        ..Config::default()
-    }
-}
-
 const fn websocket_scheme(secure: bool) -> &'static str {
     if secure { "wss" } else { "ws" }
 }
@@ -636,20 +483,6 @@ fn listen_for_websocket(
         logger.line(log::Level::Warn, text);
     }
     Ok((Some(listener), Some(address)))
-}
-
-/// The address that INFO names, with its port if that is not the one listened on.
-fn advertised(options: &Options) -> (String, Option<u16>) {
-    let Some(advertise) = &options.client_advertise else {
-        return (options.host.clone(), None);
-    };
-    match advertise.rsplit_once(':') {
-        Some((host, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            (host.to_owned(), digits.parse().ok())
-        }
-        _ => (advertise.clone(), None),
-    }
 }
 
 fn watch_signals(reports: mpsc::Sender<Report>) -> Result<(), String> {
