@@ -84,6 +84,8 @@ settings! {
     token: String,
     users: Vec<super::auth::User>,
     no_auth_user: String,
+    /// Who decides about all others.
+    callout: Option<super::callout::Callout>,
     /// Tokens of operators, or files that hold one.
     operators: Vec<String>,
     trusted_keys: Vec<String>,
@@ -160,6 +162,10 @@ impl Settings {
             return Err(format!("not yet supported: {feature}"));
         }
         let (operator, vouched) = super::operator::resolve(&self)?.unzip();
+        let has_operator = operator.is_some();
+        let accounts = self.directory(vouched)?;
+        let authorization = Authorization { operator, ..self.authorization()? };
+        authorization.callout.as_ref().map_or(Ok(()), |callout| callout.check(&accounts))?;
         Ok(Options {
             config_file: None,
             config_digest: None,
@@ -192,12 +198,12 @@ impl Settings {
             lame_duck_grace_period,
             no_header_support: self.no_header_support.unwrap_or(false),
             no_fast_producer_stall: self.no_fast_producer_stall.unwrap_or(false),
-            authorization: Authorization { operator, ..self.authorization()? },
+            authorization,
             auth_timeout: self.auth_timeout()?,
-            accounts: self.directory(vouched)?,
+            accounts,
             tls: self.tls(),
             allow_non_tls: self.allow_non_tls.unwrap_or(false),
-            websocket: self.websocket.clone().unwrap_or_default().resolve()?,
+            websocket: self.websocket.clone().unwrap_or_default().resolve(has_operator)?,
             proxy_protocol: self.proxy_protocol.unwrap_or(false),
             connect_error_reports: nonzero(
                 self.connect_error_reports,

@@ -170,6 +170,11 @@ impl Operator {
         Ok(Admitted { grant, signature: token.signature, bearer: bearer_counts, referral })
     }
 
+    /// Is somebody asked in an account who may come in?
+    pub fn refers_in(&self, account: &str) -> bool {
+        self.accounts.get(account).is_some_and(|trusted| !trusted.deciders.is_empty())
+    }
+
     /// Is a key one that may sign for an account?
     pub fn signs_for(&self, account: &str, key: &str) -> bool {
         self.accounts.get(account).is_some_and(|trusted| trusted.signers.contains_key(key))

@@ -97,6 +97,9 @@ pub struct Secured {
     pub cipher: String,
     /// Who the peer's certificate names.
     pub certificate: Option<PeerCertificate>,
+    /// The certificates that the peer showed, its own first; kept only where somebody else decides
+    /// who comes in, who is told of them.
+    pub chain: Vec<Vec<u8>>,
 }
 
 /// Credentials that cookies of the upgrade carried; empty where there was none. They stand in for

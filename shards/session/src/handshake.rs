@@ -80,8 +80,13 @@ impl Identity {
         [self.nkey.as_str(), &self.user, shown].into_iter().find(|text| !text.is_empty()).unwrap_or("")
     }
 
+    /// Has the nonce been signed?
+    pub(crate) const fn has_signature(&self) -> bool {
+        !self.signature.is_empty()
+    }
+
     /// What CONNECT said, as those are told who decide about it.
-    fn options(&self, protocol: i64) -> Value {
+    pub(crate) fn options(&self, protocol: i64) -> Value {
         let mut options = Map::new();
         for (name, text) in [
             ("jwt", &self.jwt),

@@ -136,7 +136,7 @@ impl Shard {
 
     /// The TLS handshake is done. `key` is the SHA-256 of the peer's public key, in lower-case
     /// hexadecimal, if it showed a certificate.
-    pub fn secured(&mut self, slot: Slot, secured: Secured, key: Option<&str>) {
+    pub fn secured(&mut self, slot: Slot, mut secured: Secured, key: Option<&str>) {
         if !self.wires.get(slot).is_open() || self.stage(slot) != Stage::Handshake {
             return;
         }
@@ -149,6 +149,10 @@ impl Shard {
             "TLS handshake complete".to_owned(),
             format!("TLS version {}, cipher suite {}", secured.version, secured.cipher),
         ];
+        let auth = &self.config.auth;
+        if auth.callout.is_none() && auth.operator.is_none() {
+            secured.chain = Vec::new();
+        }
         let entrance = self.wires.get_mut(slot).entrance.get_or_insert_default();
         entrance.secured = Some(secured);
         if entrance.door == Door::WebSocket {

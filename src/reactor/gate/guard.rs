@@ -266,7 +266,9 @@ impl Guard {
             })
         });
         let certificate = leaf.and_then(|leaf| PeerCertificate::read(leaf));
-        (Secured { version, cipher: cipher.unwrap_or_default(), certificate }, key)
+        let chain = self.connection.peer_certificates().unwrap_or_default();
+        let chain = chain.iter().map(|one| one.to_vec()).collect();
+        (Secured { version, cipher: cipher.unwrap_or_default(), certificate, chain }, key)
     }
 }
 
