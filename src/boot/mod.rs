@@ -14,7 +14,7 @@ use base::CoreId;
 use base::limits::{CORES_MAX, LANE_BYTES};
 use glommio::{LocalExecutorBuilder, Placement};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use shard::Config;
+use shard::{Config, way_in};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
@@ -31,7 +31,7 @@ use crate::reactor::lanes::{End, Lanes, Waker};
 use crate::reactor::{self, Command, Parts, Report};
 use crate::tls::Files;
 use machine::{check_machine, chosen_cpus, raise_descriptor_limit};
-use settings::{random_seed, shard_config_after};
+use settings::{advertised, random_seed, shard_config_after};
 
 pub(crate) use machine::{MEMLOCK_LEAST, check_ring};
 pub use settings::shard_config;

@@ -92,7 +92,7 @@ pub(super) fn shard_config_after(options: &Options, earlier: &Directory, keys: &
 }
 
 /// The address that INFO names, with its port if that is not the one listened on.
-fn advertised(options: &Options) -> (String, Option<u16>) {
+pub(super) fn advertised(options: &Options) -> (String, Option<u16>) {
     let Some(advertise) = &options.client_advertise else {
         return (options.host.clone(), None);
     };
