@@ -15,8 +15,8 @@ use shard::{
     Claim, Composed, Dispatch, Errand, NonceKey, Outcome, Password, Proof, Shard, Signature,
 };
 
-use callout::Scribe;
 pub(crate) use callout::Keys;
+use callout::Scribe;
 
 use crate::reactor::Command;
 use crate::reactor::lanes::Waker;

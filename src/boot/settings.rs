@@ -72,6 +72,7 @@ pub(super) fn shard_config_after(options: &Options, earlier: &Directory, keys: &
                 Port::Random => 0,
             },
             tls: door.tls.is_some(),
+            map: door.tls.as_ref().is_some_and(|tls| tls.map),
             pinned: door.tls.as_ref().map_or_else(Vec::new, |tls| tls.pinned.clone()),
             handshake_timeout: door.handshake_timeout,
             auth_timeout: door.auth_timeout,

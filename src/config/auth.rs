@@ -117,12 +117,10 @@ pub(super) fn read_credentials(reader: &mut Reader, node: &Node) -> Result<Crede
                     Err(problem) => reader.errors.push(problem),
                 }
             }
-            "auth_callout" | "auth_hook" => {
-                match callout::read(reader, node) {
-                    Ok(callout) => block.callout = Some(callout),
-                    Err(problem) => reader.errors.push(problem),
-                }
-            }
+            "auth_callout" | "auth_hook" => match callout::read(reader, node) {
+                Ok(callout) => block.callout = Some(callout),
+                Err(problem) => reader.errors.push(problem),
+            },
             "proxy_required" => block.proxy_required = boolean(node)?,
             _ => reader.unknown(key, node),
         }

@@ -83,9 +83,7 @@ impl Authorization {
             Listener { token: Some(_), .. } => "token",
             _ => return Ok(()),
         };
-        Err(format!(
-            "websocket authentication {what} not compatible with presence of users/nkeys"
-        ))
+        Err(format!("websocket authentication {what} not compatible with presence of users/nkeys"))
     }
 
     fn check_no_auth_user(&self, name: &str) -> Result<(), String> {

@@ -115,9 +115,10 @@ fn referring<'a>(
     let decider = match found {
         Ok(Some(found)) => callout.is_decider(&found.user.name),
         Ok(None) if simple.token.is_some() => false,
-        Ok(None) => simple.user.as_ref().is_some_and(|(name, _)| {
-            *name == identity.user && callout.is_decider(name)
-        }),
+        Ok(None) => simple
+            .user
+            .as_ref()
+            .is_some_and(|(name, _)| *name == identity.user && callout.is_decider(name)),
         // One who comes in by the wrong way is known all the same.
         Err(_) => known(&auth.keys, &identity.nkey) || known(&auth.users, &identity.user),
     };

@@ -77,7 +77,10 @@ impl Identity {
     /// that there is one.
     pub fn raw_user(&self) -> &str {
         let shown = if self.token.is_empty() { "" } else { "[REDACTED]" };
-        [self.nkey.as_str(), &self.user, shown].into_iter().find(|text| !text.is_empty()).unwrap_or("")
+        [self.nkey.as_str(), &self.user, shown]
+            .into_iter()
+            .find(|text| !text.is_empty())
+            .unwrap_or("")
     }
 
     /// Has the nonce been signed?

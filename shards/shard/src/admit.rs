@@ -84,7 +84,9 @@ impl Shard {
                 self.let_in(slot, Pending::granted(grant, proof, occasion), None);
             }
             Verdict::Granted(grant, proof) => self.claim(slot, grant, proof, occasion),
-            Verdict::Referred(referral, proof) => self.refer_once_proven(slot, referral, proof, occasion),
+            Verdict::Referred(referral, proof) => {
+                self.refer_once_proven(slot, referral, proof, occasion)
+            }
             Verdict::Refused(denial) => self.deny(slot, denial),
         }
     }
@@ -122,7 +124,8 @@ impl Shard {
             certificate: connection.certificate(),
             host: &connection.peer.host,
             now: self.wall,
-            certificates_count: self.config.tls.as_ref().is_some_and(|tls| tls.map),
+            certificates_count: self.config.tls.as_ref().is_some_and(|tls| tls.map)
+                || self.config.websocket.as_ref().is_some_and(|door| door.map),
         };
         look(identity, &way)
     }
@@ -133,8 +136,10 @@ impl Shard {
 
     /// Does the certificate say who this is?
     fn maps_certificates(&self, connection: &Connection) -> bool {
-        let tls = self.config.tls.as_ref();
-        !connection.is_websocket() && tls.is_some_and(|tls| tls.map)
+        if connection.is_websocket() {
+            return self.config.websocket.as_ref().is_some_and(|door| door.map);
+        }
+        self.config.tls.as_ref().is_some_and(|tls| tls.map)
     }
 
     pub(crate) fn claim(
@@ -205,6 +210,12 @@ impl Shard {
     fn let_in(&mut self, slot: Slot, mut pending: Pending, proxy: Option<String>) {
         if let Some(grant) = &mut pending.grant {
             self.shield_questions(grant);
+            let moved = grant.account != self.wires.get(slot).account;
+            if moved && pending.occasion == Occasion::Reload {
+                // Whoever decides has put it elsewhere: it comes back, and is there then.
+                self.wires.end(slot, Reason::ClientClosed);
+                return;
+            }
         }
         let rules = pending.grant.as_deref_mut().and_then(|grant| self.rules_of(grant));
         self.wires.get_mut(slot).grant = pending.grant;

@@ -121,7 +121,8 @@ impl Shard {
         let account = pending.referral.as_ref().expect("somebody is asked").account;
         let (header, payload) = (composed.header.len(), composed.payload);
         let total = header + payload.len();
-        let sizes = if header == 0 { format!("{total}\r\n") } else { format!("{header} {total}\r\n") };
+        let sizes =
+            if header == 0 { format!("{total}\r\n") } else { format!("{header} {total}\r\n") };
         let tail = [sizes.as_bytes(), &composed.header, &payload, b"\r\n"].concat();
         let message = Message {
             subject: CALLOUT_SUBJECT.as_bytes(),
@@ -156,8 +157,9 @@ impl Shard {
         let subject = str::from_utf8(subject).ok()?;
         let (slot, number) = subject.rsplit('.').next()?.split_once('_')?;
         let (slot, number) = (slot.parse().ok()?, number.parse().ok()?);
-        let (place, found) = self.wires.connections.places_from(slot).next()?;
-        (place == slot).then_some(Errand { slot: Slot(slot), id: found.id, number })
+        let (slot, connections) = (Slot(slot), &self.wires.connections);
+        let id = (slot.index() < connections.place_count()).then(|| self.wires.get(slot).id)?;
+        Some(Errand { slot, id, number })
     }
 
     /// An answer that was among [`crate::Effects::dispatches`] is unsealed, or could not be.
@@ -211,6 +213,7 @@ impl Shard {
             }
             CalloutFault::ProxyRequired => self.deny(slot, Denial::ProxyRequired),
         }
+        self.resume(slot, PAUSED_BY_PROOF);
     }
 
     /// Nobody has answered in time.
@@ -218,5 +221,6 @@ impl Shard {
         let text = "Authorization callout response not received in time";
         self.log(Level::Debug, text.to_owned());
         self.deny(slot, Denial::Credentials);
+        self.resume(slot, PAUSED_BY_PROOF);
     }
 }

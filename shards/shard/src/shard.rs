@@ -537,6 +537,7 @@ impl Shard {
         self.info = InfoLine::new(&self.config);
         self.wires.configure(&self.config);
         self.change_accounts(&old.accounts);
+        self.check_pins_again(&old);
         for slot in self.open_slots() {
             let limit = self.wires.get(slot).max_payload;
             self.join(slot, self.wires.get(slot).account);
