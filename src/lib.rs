@@ -8,6 +8,7 @@ pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+mod drive;
 mod jetstream;
 mod listen;
 pub mod log;

@@ -83,6 +83,9 @@ fn load(arguments: &Arguments) -> Result<Report, Failure> {
         mode @ (Mode::JsPublish { .. }
         | Mode::JsFetch { .. }
         | Mode::JsOrdered { .. }
+        | Mode::JsFill { .. }
+        | Mode::JsFilter { .. }
+        | Mode::JsFlood { .. }
         | Mode::KvPut { .. }
         | Mode::KvGet { .. }) => jetstream::run(mode, &setting)?,
         mode => throughput::run(mode, &setting)?,

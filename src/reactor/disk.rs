@@ -21,7 +21,8 @@ use storage::{
     Store,
 };
 
-use super::ring::{self, Event, FileWork, Ring};
+use super::ring::{self, Event, FileWork, Lasting, Ring};
+use crate::drive::Drive;
 use crate::log::Logger;
 
 /// Tasks under way at a time. The rest waits, so that the ring is never full of them.
@@ -38,6 +39,8 @@ pub(crate) struct Disk {
     _lock: Flock<OpenFile>,
     folders: Vec<(&'static str, OpenFile)>,
     direct: bool,
+    /// How writes are made to last.
+    lasting: Lasting,
     open: HashMap<File, Open>,
     tasks: HashMap<u32, Task>,
     waiting: VecDeque<DiskRequest>,
@@ -117,6 +120,7 @@ impl Disk {
             _lock: lock,
             folders,
             direct,
+            lasting: lasting_below(root),
             open: HashMap::new(),
             tasks: HashMap::new(),
             waiting: VecDeque::new(),
@@ -232,7 +236,8 @@ impl Disk {
         };
         let (work, step) = match action {
             Action::Write { offset, blocks, durable, .. } => {
-                (FileWork::Write { file: descriptor, offset, blocks, durable }, Step::Move)
+                let lasting = if durable { self.lasting } else { Lasting::No };
+                (FileWork::Write { file: descriptor, offset, blocks, lasting }, Step::Move)
             }
             Action::Read { offset, blocks, .. } => {
                 (FileWork::Read { file: descriptor, offset, blocks }, Step::Move)
@@ -445,6 +450,15 @@ fn failure_of(error: &io::Error) -> DiskFailure {
         Some(libc::ENOSPC | libc::EDQUOT) => DiskFailure::Full,
         Some(libc::ENOENT) => DiskFailure::Absent,
         _ => DiskFailure::Failed,
+    }
+}
+
+/// How a write in a folder is made to last. Where the drive keeps nothing that is lost with the
+/// power, or can be written past its cache, the kernel needs one operation for it.
+fn lasting_below(root: &Path) -> Lasting {
+    match Drive::below(root) {
+        Some(drive) if !drive.is_volatile() || drive.writes_through() => Lasting::Through,
+        _ => Lasting::Flushed,
     }
 }
 

@@ -402,7 +402,7 @@ impl Reactor {
                 Kind::Receive => self.on_receive(&event),
                 Kind::Writable => self.on_writable(event.slot),
                 Kind::Bell => self.on_bell(event.more),
-                Kind::File => self.on_disk(&event),
+                Kind::File | Kind::FileSync => self.on_disk(&event),
                 Kind::Cancel => {}
             }
         }
