@@ -6,7 +6,7 @@ use accounts::{Directory, StorageLimits};
 use shard::{Config, way_in};
 
 use crate::auth::{self, Keys};
-use crate::config::{Options, Port};
+use crate::config::{Options, Port, WebSocket};
 
 /// A seed that nobody can guess: the standard library keys its hasher from the system's randomness.
 pub(super) fn random_seed() -> u64 {
@@ -65,20 +65,7 @@ pub(super) fn shard_config_after(options: &Options, earlier: &Directory, keys: &
         domain: options.jetstream.as_ref().map_or_else(String::new, |js| js.domain.clone()),
         lame_duck_grace: options.lame_duck_grace_period,
         proxy_protocol: options.proxy_protocol,
-        websocket: options.websocket.as_ref().map(|door| way_in::WebSocket {
-            host: door.host.clone(),
-            port: match door.port {
-                Port::Fixed(port) => port,
-                Port::Random => 0,
-            },
-            tls: door.tls.is_some(),
-            map: door.tls.as_ref().is_some_and(|tls| tls.map),
-            pinned: door.tls.as_ref().map_or_else(Vec::new, |tls| tls.pinned.clone()),
-            handshake_timeout: door.handshake_timeout,
-            auth_timeout: door.auth_timeout,
-            ping_interval: door.ping_interval,
-            overrides_auth: options.authorization.websocket.is_some(),
-        }),
+        websocket: options.websocket.as_ref().map(|door| websocket(options, door)),
         tls: options.tls.as_ref().map(|tls| way_in::Tls {
             optional: options.allow_non_tls,
             verify: tls.verify,
@@ -89,6 +76,23 @@ pub(super) fn shard_config_after(options: &Options, earlier: &Directory, keys: &
             pinned: tls.pinned.clone(),
         }),
         ..Config::default()
+    }
+}
+
+fn websocket(options: &Options, door: &WebSocket) -> way_in::WebSocket {
+    way_in::WebSocket {
+        host: door.host.clone(),
+        port: match door.port {
+            Port::Fixed(port) => port,
+            Port::Random => 0,
+        },
+        tls: door.tls.is_some(),
+        map: door.tls.as_ref().is_some_and(|tls| tls.map),
+        pinned: door.tls.as_ref().map_or_else(Vec::new, |tls| tls.pinned.clone()),
+        handshake_timeout: door.handshake_timeout,
+        auth_timeout: door.auth_timeout,
+        ping_interval: door.ping_interval,
+        overrides_auth: options.authorization.websocket.is_some(),
     }
 }
 

@@ -6,6 +6,7 @@ use base::AccountId;
 use super::auth::User;
 use super::callout::Callout;
 use super::settings::Settings;
+use super::websocket::Block;
 
 /// Who may come in by one listener.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl Authorization {
             proxies: settings.proxies.clone().unwrap_or_default(),
             operator: None,
             callout: settings.callout.clone().flatten(),
-            websocket: settings.websocket.as_ref().and_then(|block| block.listener()),
+            websocket: settings.websocket.as_ref().and_then(Block::listener),
             system_only: settings.names_only_system(),
         };
         let websocket = authorization.websocket.as_ref();

@@ -85,7 +85,7 @@ impl Shard {
             }
             Verdict::Granted(grant, proof) => self.claim(slot, grant, proof, occasion),
             Verdict::Referred(referral, proof) => {
-                self.refer_once_proven(slot, referral, proof, occasion)
+                self.refer_once_proven(slot, referral, proof, occasion);
             }
             Verdict::Refused(denial) => self.deny(slot, denial),
         }

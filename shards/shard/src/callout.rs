@@ -167,12 +167,11 @@ impl Shard {
         if self.errand_of(errand).is_none() {
             return;
         }
-        match answer {
-            Some(answer) => self.weigh(errand, answer, true),
-            None => {
-                let text = "Error decrypting auth callout response".to_owned();
-                self.reject(errand.slot, CalloutFault::Refused(text));
-            }
+        if let Some(answer) = answer {
+            self.weigh(errand, answer, true);
+        } else {
+            let text = "Error decrypting auth callout response".to_owned();
+            self.reject(errand.slot, CalloutFault::Refused(text));
         }
         self.settle();
     }

@@ -44,8 +44,7 @@ mod trace;
 mod train;
 mod wires;
 
-pub use accounts::Inquiry;
-pub use accounts::{Auth, Outcome, Password, Proof, Secret, Signature};
+pub use accounts::{Auth, Inquiry, Outcome, Password, Proof, Referral, Secret, Signature};
 pub use admit::Claim;
 pub use callout::{Composed, Dispatch, Errand};
 pub use census::{AccountCensus, Census};

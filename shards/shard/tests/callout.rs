@@ -196,7 +196,7 @@ fn answers_that_let_nobody_in() {
         |_, user| user["nats"]["allowed_connection_types"] = json!(["WEBSOCKET"]),
     ];
     let mut server = Server::new("");
-    let texts = changes.map(answer).into_iter().chain(["".into(), "eyJ".into(), "no".into()]);
+    let texts = changes.map(answer).into_iter().chain([String::new(), "eyJ".into(), "no".into()]);
     for (text, socket) in texts.zip(4..) {
         let slot = server.connect(socket, "me", "secret");
         let (errand, _) = server.question();
