@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use accounts::Directory;
 use base::CoreId;
 use base::limits::{CORES_MAX, LANE_BYTES};
 use glommio::{LocalExecutorBuilder, Placement};
@@ -18,7 +19,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
 
-use crate::auth::Pool;
+use crate::auth::{Keys, Pool};
 use crate::config::{Options, Port, reload};
 use crate::jetstream;
 use crate::listen;
@@ -82,6 +83,7 @@ fn abort_on_panic(logger: &Logger) {
 struct Server {
     options: Options,
     config: Config,
+    keys: Keys,
     logger: Logger,
     secrets: Files,
     cores: Vec<Core>,
@@ -124,7 +126,8 @@ impl Server {
         if count > CORES_MAX {
             return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
         }
-        let mut config = shard_config(&options);
+        let keys = Keys::new();
+        let mut config = shard_config_after(&options, &Directory::default(), &keys);
         let secrets = Files::read(&options)?;
         for (level, line) in process::banner(&options, &config.server_id, None) {
             logger.line(level, line);
@@ -151,6 +154,7 @@ impl Server {
         let mut server = Self {
             options,
             config,
+            keys,
             logger: logger.clone(),
             secrets,
             cores: Vec::new(),
@@ -191,7 +195,7 @@ impl Server {
         reports: &mpsc::Sender<Report>,
         jetstream: &mut Option<jetstream::Parts>,
     ) -> Result<(), String> {
-        let pool = Pool::start(count)?;
+        let pool = Pool::start(count, &self.keys)?;
         for (number, lanes) in (0_u8..).zip(mesh(count)?) {
             let (commands, commands_out) = mpsc::channel();
             let waker = lanes.own.clone();
@@ -344,11 +348,9 @@ impl Server {
     }
 
     fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
-        let fresh = shard_config_after(&options, &self.config.accounts);
+        let fresh = shard_config_after(&options, &self.config.accounts, &self.keys);
         let mut config = Config {
-            server_id: self.config.server_id.clone(),
             server_name: self.config.server_name.clone(),
-            xkey: self.config.xkey.clone(),
             nonce_key: self.config.nonce_key,
             port: advertised(&options).1.unwrap_or(self.address.port()),
             ..fresh

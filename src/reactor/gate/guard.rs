@@ -249,8 +249,8 @@ impl Guard {
         }
     }
 
-    /// What the handshake came to, with the hash of the peer's public key.
-    pub(crate) fn secured(&self) -> (Secured, Option<String>) {
+    /// What the handshake came to.
+    pub(crate) fn secured(&self) -> Secured {
         let version = match self.connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "1.3",
             _ => "1.2",
@@ -265,8 +265,11 @@ impl Guard {
                 text
             })
         });
+        let key = key.map(String::into_boxed_str);
         let certificate = leaf.and_then(|leaf| PeerCertificate::read(leaf));
-        (Secured { version, cipher: cipher.unwrap_or_default(), certificate }, key)
+        let chain = self.connection.peer_certificates().unwrap_or_default();
+        let chain = chain.iter().map(|one| one.to_vec()).collect();
+        Secured { version, cipher: cipher.unwrap_or_default(), certificate, key, chain }
     }
 }
 
