@@ -123,11 +123,11 @@ fn run(block: &str, folder: &Path) -> Result<(), String> {
 /// number there.
 fn end_servers(folder: &Path) {
     for entry in fs::read_dir(folder).expect("the folder is there").flatten() {
-        let name = entry.file_name();
-        if !name.to_string_lossy().ends_with(".pid") {
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != "pid") {
             continue;
         }
-        let Ok(number) = fs::read_to_string(entry.path()) else { continue };
+        let Ok(number) = fs::read_to_string(path) else { continue };
         let works_in = fs::read_link(format!("/proc/{}/cwd", number.trim()));
         if works_in.is_ok_and(|works_in| works_in == folder) {
             // It may be gone by itself by now.
@@ -169,7 +169,7 @@ fn commands_in_documents_work() {
     let mut failures = Vec::new();
     for path in documents {
         let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
-        if name.ends_with(".md") {
+        if path.extension().is_some_and(|extension| extension == "md") {
             let text = fs::read_to_string(&path).expect("a document can be read");
             count += type_all(&name, &text, &mut failures);
         }
