@@ -9,7 +9,9 @@ use pinion::{bench, boot, doctor, memory, top};
 static MEMORY: memory::HugePages = memory::HugePages;
 
 fn main() -> ExitCode {
-    let mut words = std::env::args_os().skip(1).peekable();
+    let mut words = std::env::args_os();
+    let called = words.next().unwrap_or_default();
+    let mut words = words.peekable();
     match words.peek().and_then(|word| word.to_str()) {
         Some("bench") => return bench::run(&words.skip(1).collect::<Vec<_>>()),
         Some("doctor") => return doctor::run(&words.skip(1).collect::<Vec<_>>()),
@@ -17,7 +19,7 @@ fn main() -> ExitCode {
         _ => {}
     }
     let arguments: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
-    match cli::launch(&arguments) {
+    match cli::launch(&called.to_string_lossy(), &arguments) {
         Launch::Start { options, stderr } => {
             print(&mut std::io::stderr(), &stderr);
             boot::run(*options)

@@ -593,6 +593,7 @@ impl Reactor {
             self.notices.send(notice);
         }
         self.provers.prove(effects.proofs.drain(..));
+        self.provers.dispatch(effects.dispatches.drain(..));
         if effects.reconfigured > 0 {
             drop(self.reports.send(Report::Reconfigured(effects.reconfigured)));
         }

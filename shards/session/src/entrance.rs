@@ -76,6 +76,8 @@ pub struct WebSocket {
     pub port: u16,
     /// Does it speak TLS?
     pub tls: bool,
+    /// Does the certificate say who the user is?
+    pub map: bool,
     /// The public keys that clients may have, as lower-case hexadecimal SHA-256; empty for any.
     pub pinned: Vec<String>,
     /// Time for the HTTP request; zero for no limit.
@@ -99,6 +101,11 @@ pub struct Secured {
     pub certificate: Option<PeerCertificate>,
     /// The certificates that the peer showed, its own first.
     pub shown: Vec<ShownCertificate>,
+    /// The SHA-256 of the peer's public key, in lower-case hexadecimal, if it showed a certificate.
+    pub key: Option<Box<str>>,
+    /// The certificates that the peer showed, its own first; kept only where somebody else decides
+    /// who comes in, who is told of them.
+    pub chain: Vec<Vec<u8>>,
 }
 
 /// A certificate, by what tells it from others.

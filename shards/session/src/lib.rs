@@ -11,6 +11,7 @@ mod distinguished_name;
 pub mod entrance;
 pub mod handshake;
 mod info;
+pub mod inquiry;
 mod liveness;
 pub mod nonce;
 mod outbound;

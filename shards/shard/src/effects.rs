@@ -3,6 +3,7 @@
 use base::Slot;
 
 use crate::admit::Claim;
+use crate::callout::Dispatch;
 use crate::inspect::{Answer, Happening, Ticket};
 use crate::itinerary::TracePart;
 use crate::services::Request;
@@ -63,6 +64,8 @@ pub struct Effects {
     pub traced: Vec<TracePart>,
     /// What has to be proven before somebody is let in; see [`crate::Shard::proven`].
     pub proofs: Vec<Claim>,
+    /// What has to be done for somebody else to say who may come in.
+    pub dispatches: Vec<Dispatch>,
     /// So many configurations that were put in force now hold for every connection.
     pub reconfigured: u32,
     /// Stop to accept.
@@ -88,6 +91,7 @@ impl Effects {
         self.happenings.clear();
         self.traced.clear();
         self.proofs.clear();
+        self.dispatches.clear();
         self.reconfigured = 0;
         self.stop_accepting = false;
         self.drained = false;

@@ -15,6 +15,7 @@
 
 mod admit;
 mod batch;
+mod callout;
 mod census;
 mod effects;
 mod entrance;
@@ -44,8 +45,9 @@ mod trace;
 mod train;
 mod wires;
 
-pub use accounts::{Auth, Outcome, Password, Proof, Secret, Signature};
+pub use accounts::{Auth, Inquiry, Outcome, Password, Proof, Referral, Secret, Signature};
 pub use admit::Claim;
+pub use callout::{Composed, Dispatch, Errand};
 pub use census::{AccountCensus, Census};
 pub use effects::{Effects, Level, LogLine, Socket};
 pub use inspect::{

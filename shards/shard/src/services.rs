@@ -29,6 +29,8 @@ pub enum Owner {
     System,
     /// What stores messages.
     JetStream,
+    /// Whoever waits for answers about who may come in.
+    Callout,
 }
 
 impl Owner {
@@ -36,6 +38,7 @@ impl Owner {
         match self {
             Self::System => b'S',
             Self::JetStream => b'J',
+            Self::Callout => b'C',
         }
     }
 
@@ -43,6 +46,7 @@ impl Owner {
         match letter {
             b'S' => Self::System,
             b'J' => Self::JetStream,
+            b'C' => Self::Callout,
             other => panic!("nobody subscribes services under the letter {other}"),
         }
     }
@@ -266,6 +270,7 @@ impl Shard {
             Owner::JetStream => {
                 self.store_message(account, service, speaker.map(|(slot, _)| slot), message);
             }
+            Owner::Callout => self.on_answer(message),
         }
     }
 

@@ -249,19 +249,21 @@ impl Guard {
         }
     }
 
-    /// What the handshake came to, with the hash of the peer's public key.
-    pub(crate) fn secured(&self) -> (Secured, Option<String>) {
+    /// What the handshake came to.
+    pub(crate) fn secured(&self) -> Secured {
         let version = match self.connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "1.3",
             _ => "1.2",
         };
         let suite = self.connection.negotiated_cipher_suite();
         let cipher = suite.map(|suite| format!("{:?}", suite.suite()).replace("TLS13_", "TLS_"));
-        let shown = self.connection.peer_certificates().unwrap_or_default();
-        let certificate = shown.first().and_then(|leaf| PeerCertificate::read(leaf));
-        let shown: Vec<ShownCertificate> = shown.iter().map(|shown| describe(shown)).collect();
+        let chain = self.connection.peer_certificates().unwrap_or_default();
+        let certificate = chain.first().and_then(|leaf| PeerCertificate::read(leaf));
+        let shown: Vec<ShownCertificate> = chain.iter().map(|shown| describe(shown)).collect();
         let key = shown.first().map(|leaf| leaf.key_digest.clone()).filter(|key| !key.is_empty());
-        (Secured { version, cipher: cipher.unwrap_or_default(), certificate, shown }, key)
+        let key = key.map(String::into_boxed_str);
+        let chain = chain.iter().map(|one| one.to_vec()).collect();
+        Secured { version, cipher: cipher.unwrap_or_default(), certificate, shown, key, chain }
     }
 }
 
