@@ -37,6 +37,7 @@ use crate::auth::Provers;
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{Notice, Notices};
+use crate::resolver::{Ask, Resolver};
 use disk::Disk;
 use gate::upgrade::Terms;
 use gate::{Gatehouse, Secrets};
@@ -76,6 +77,7 @@ pub(crate) struct Parts {
     pub(crate) terms: Option<Terms>,
     pub(crate) lanes: Lanes,
     pub(crate) provers: Provers,
+    pub(crate) resolver: Option<Resolver>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) notices: Notices,
@@ -114,6 +116,7 @@ struct Reactor {
     not_accepting: [bool; 2],
     commands: mpsc::Receiver<Command>,
     provers: Provers,
+    resolver: Option<Resolver>,
     reports: mpsc::Sender<Report>,
     notices: Notices,
     logger: Logger,
@@ -267,8 +270,7 @@ impl Reactor {
             let mut fresh =
                 Disk::open(&jetstream.options.directory, logger).map_err(std::io::Error::other)?;
             shard.begin_turn(Moment { time: now, wall: wall() });
-            let (jetstream, tenants) = jetstream.open(|store| fresh.recover(store));
-            shard.start_jetstream(jetstream, tenants.into_iter());
+            shard.start_jetstream(jetstream.open(|store| fresh.recover(store)));
             disk = Some(fresh);
         }
         Ok(Self {
@@ -291,6 +293,7 @@ impl Reactor {
             accept_again: Time::NEVER,
             commands: parts.commands,
             provers: parts.provers,
+            resolver: parts.resolver,
             reports: parts.reports,
             notices: parts.notices,
             logger: parts.logger,
@@ -506,6 +509,8 @@ impl Reactor {
                 }
                 Command::LameDuck => self.desk.shard.enter_lame_duck(),
                 Command::Reconfigure(config) => self.desk.shard.reconfigure(*config),
+                Command::Amend(amendment) => self.desk.shard.amend(&amendment),
+                Command::Answer(keys) => self.desk.shard.answer(&keys),
                 Command::Proven(answered) => answered.hand_in(&mut self.desk.shard),
                 Command::Secure(secrets) => self.desk.gatehouse.secrets = secrets,
                 Command::SetLevels(levels) => self.logger.set_levels(levels),
@@ -594,6 +599,7 @@ impl Reactor {
         }
         self.provers.prove(effects.proofs.drain(..));
         self.provers.dispatch(effects.dispatches.drain(..));
+        self.seek(&mut effects.sought);
         if effects.reconfigured > 0 {
             drop(self.reports.send(Report::Reconfigured(effects.reconfigured)));
         }
@@ -605,6 +611,13 @@ impl Reactor {
         }
         self.again |= effects.more || self.desk.shard.has_unsettled();
         self.effects = effects;
+    }
+
+    /// Has accounts looked for, if any are wanted.
+    fn seek(&self, sought: &mut Vec<String>) {
+        if let Some(resolver) = self.resolver.as_ref().filter(|_| !sought.is_empty()) {
+            resolver.ask(Ask::Find(std::mem::take(sought)));
+        }
     }
 
     fn change_flow(&mut self, slot: Slot) {

@@ -1,7 +1,7 @@
 //! What the boot thread and a core tell each other.
 
 use base::{AccountId, CoreId, ServiceId};
-use shard::{Config, Question, Ticket};
+use shard::{Amendment, Config, Question, Ticket};
 use tokio::sync::oneshot;
 
 use super::gate::Secrets;
@@ -9,6 +9,7 @@ use super::meter::Meter;
 use super::speech::Speech;
 use crate::auth::Answered;
 use crate::log;
+use crate::resolver::Learned;
 
 /// What the boot thread tells a core.
 #[derive(Debug)]
@@ -19,6 +20,10 @@ pub(crate) enum Command {
     LameDuck,
     /// Put another configuration in force.
     Reconfigure(Box<Config>),
+    /// Put in force what became known about accounts.
+    Amend(Box<Amendment>),
+    /// What is to be known of these accounts is in force on all cores.
+    Answer(Vec<String>),
     /// Something that a connection claimed was looked at.
     Proven(Box<Answered>),
     /// Let later handshakes be made by these.
@@ -52,4 +57,6 @@ pub(crate) enum Report {
     Signal(i32),
     /// The configuration is to be read again.
     Reload(oneshot::Sender<Result<(), String>>),
+    /// Something was found out about accounts.
+    Learned(Box<Learned>),
 }
