@@ -56,8 +56,6 @@ const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// The place of the port for clients among the listeners.
 const CLIENT_DOOR: Slot = Slot(0);
-/// How long to wait for a lane that is full.
-const LANE_RETRY: Duration = Duration::from_micros(20);
 /// How long a stop waits for peers to take what was written to them.
 const STOP_WAIT: Duration = Duration::from_millis(500);
 
@@ -157,7 +155,8 @@ impl Desk {
         while at < bytes.len() && !self.shard.is_paused(slot) {
             let taken = self.shard.receive(slot, &bytes[at..]);
             at += taken;
-            if taken > 0 && at == bytes.len() && !self.shard.is_pressed() {
+            let is_much = self.shard.is_pressed() || self.shard.has_much_outgoing();
+            if taken > 0 && at == bytes.len() && !is_much {
                 break;
             }
             self.flush_pressed();
@@ -342,8 +341,8 @@ impl Reactor {
         if again {
             return self.ring.enter(None);
         }
-        if self.desk.shard.has_outgoing_frames() {
-            return self.ring.enter(Some(LANE_RETRY));
+        if self.desk.lanes.await_room(&self.desk.shard) {
+            return self.ring.enter(None);
         }
         if !self.spin.is_zero() && self.spin_for_work()? {
             return Ok(());
