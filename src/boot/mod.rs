@@ -23,6 +23,7 @@ use crate::config::{Options, Port, reload};
 use crate::jetstream;
 use crate::listen;
 use crate::log::{self, Logger};
+use crate::memory;
 use crate::monitor::{self, Notice, Notices, Reach, Settled};
 use crate::process::{self, PortsFile};
 use crate::reactor::gate::upgrade::Terms;
@@ -44,6 +45,7 @@ const GOODBYE_WAIT: Duration = Duration::from_millis(500);
 
 /// Starts the broker and runs it until it is told to stop.
 pub fn run(options: Options) -> ExitCode {
+    memory::keep_buffers();
     let logger = match log::start((&options).into()) {
         Ok(logger) => logger,
         Err(problem) => {
