@@ -133,7 +133,8 @@ impl Server {
             logger.line(level, line);
         }
         if let Some(path) = &options.pid_file {
-            process::write_pid_file(path)?;
+            process::write_pid_file(path)
+                .map_err(|reason| format!("Could not write pidfile: {reason}"))?;
         }
         secrets.warn(logger);
         let (websocket, websocket_address) = listen_for_websocket(&options, logger)?;
@@ -398,9 +399,9 @@ impl Server {
             }
             reload::Kind::PidFile => {
                 if let Some(path) = &self.options.pid_file
-                    && let Err(problem) = process::write_pid_file(path)
+                    && let Err(reason) = process::write_pid_file(path)
                 {
-                    self.logger.error(problem);
+                    self.logger.error(format_args!("Failed to write pidfile: {reason}"));
                 }
             }
             reload::Kind::PortsFile => self.move_ports_file(),
