@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use pinion::cli::{self, Launch};
-use pinion::{bench, boot, doctor, memory};
+use pinion::{bench, boot, doctor, memory, top};
 
 #[global_allocator]
 static MEMORY: memory::HugePages = memory::HugePages;
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     match words.peek().and_then(|word| word.to_str()) {
         Some("bench") => return bench::run(&words.skip(1).collect::<Vec<_>>()),
         Some("doctor") => return doctor::run(&words.skip(1).collect::<Vec<_>>()),
+        Some("top") => return top::run(&words.skip(1).collect::<Vec<_>>()),
         _ => {}
     }
     let arguments: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();

@@ -381,6 +381,7 @@ impl Server {
             options: self.options.clone(),
             config: self.config.clone(),
             directory: self.config.accounts.clone(),
+            https: self.secrets.monitor(),
             loaded: monitor::wall(),
         }
     }
@@ -426,7 +427,8 @@ impl Server {
         let door = self.options.websocket.as_ref();
         let scheme = websocket_scheme(door.is_some_and(|door| door.tls.is_some()));
         let websocket = self.websocket.map(|address| (scheme, address));
-        PortsFile::write(directory, self.address, self.monitor, websocket)
+        let monitor = self.monitor.map(|address| (monitor::scheme(&self.options), address));
+        PortsFile::write(directory, self.address, monitor, websocket)
     }
 
     fn tell(&self, command: impl Fn() -> Command) {

@@ -21,6 +21,7 @@ use storage::{
     RequestId, Store,
 };
 
+use super::meter::Commits;
 use super::ring::{self, Event, FileWork, Lasting, Ring};
 use crate::drive::Drive;
 use crate::log::Logger;
@@ -47,6 +48,8 @@ pub(crate) struct Disk {
     /// Empty between turns.
     requests: Vec<DiskRequest>,
     looks: u64,
+    /// What was written to the journal.
+    pub(super) commits: Commits,
     logger: Logger,
 }
 
@@ -127,6 +130,7 @@ impl Disk {
             waiting: VecDeque::new(),
             requests: Vec::new(),
             looks: 0,
+            commits: Commits::default(),
             logger,
         })
     }
@@ -195,6 +199,7 @@ impl Disk {
     /// Takes the outcome of a step, and tells the store if it was the last of a request.
     pub(crate) fn take(&mut self, store: &mut Store, event: &Event, ring: &mut Ring) {
         if let Some(completion) = self.on_event(event, ring) {
+            self.commits.end(completion.id);
             store.completed(completion);
             self.report(store);
         }
@@ -212,6 +217,9 @@ impl Disk {
 
     fn begin(&mut self, request: DiskRequest, ring: &mut Ring) {
         let id = request.id;
+        if let Action::Write { file: File::Journal(_), blocks, .. } = &request.action {
+            self.commits.begin(id, blocks.bytes().len());
+        }
         match request.action {
             Action::List => unreachable!("a store lists its files once, while it opens"),
             Action::Create { file, bytes } => {

@@ -528,6 +528,7 @@ impl Reactor {
                 }
                 Command::Measure(told) => {
                     self.desk.meter.enters = self.ring.enters();
+                    self.desk.meter.journal = self.disk.as_ref().map(|it| it.commits.clone());
                     // Whoever asked may have lost interest.
                     let _ = told.send(self.desk.meter.clone());
                 }

@@ -109,6 +109,12 @@ enum Line<'a> {
     Message { name: &'a [u8], subject: &'a [u8], reply: &'a [u8], header: usize, tail: &'a [u8] },
 }
 
+/// Whose service a subscription of the server's own is, by its name.
+pub(crate) fn owner_of(name: &[u8]) -> Option<(Owner, ServiceId)> {
+    // Responses have no number.
+    (name.len() > 1).then(|| Name::read(name))
+}
+
 impl Wires {
     /// Makes the connection that services subscribe with.
     pub(crate) fn open_services(&mut self) {
