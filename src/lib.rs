@@ -18,3 +18,4 @@ pub mod notation;
 pub mod process;
 pub mod reactor;
 mod tls;
+pub mod top;

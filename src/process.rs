@@ -38,7 +38,7 @@ impl PortsFile {
     pub fn write(
         directory: &Path,
         nats: SocketAddr,
-        monitor: Option<SocketAddr>,
+        monitor: Option<(&str, SocketAddr)>,
         websocket: Option<(&str, SocketAddr)>,
     ) -> Result<Self, String> {
         let program = std::env::args().next().unwrap_or_default();
@@ -50,8 +50,8 @@ impl PortsFile {
         };
         let mut json = serde_json::Map::new();
         json.insert("nats".into(), urls("nats", nats).into());
-        if let Some(address) = monitor {
-            json.insert("monitoring".into(), urls("http", address).into());
+        if let Some((scheme, address)) = monitor {
+            json.insert("monitoring".into(), urls(scheme, address).into());
         }
         if let Some((scheme, address)) = websocket {
             json.insert("websocket".into(), urls(scheme, address).into());
@@ -339,7 +339,7 @@ mod tests {
         let directory = std::env::temp_dir();
         let address: SocketAddr = "127.0.0.1:4222".parse().expect("an address");
         let monitor: SocketAddr = "[::1]:8222".parse().expect("an address");
-        let file = PortsFile::write(&directory, address, Some(monitor), None);
+        let file = PortsFile::write(&directory, address, Some(("http", monitor)), None);
         let file = file.expect("the directory is writable");
         let path = file.path.clone();
         let json = fs::read_to_string(&path).expect("the file is there");

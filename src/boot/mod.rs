@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use accounts::Directory;
 use base::CoreId;
 use base::limits::{CORES_MAX, LANE_BYTES};
 use glommio::{LocalExecutorBuilder, Placement};
@@ -18,7 +19,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
 
-use crate::auth::Pool;
+use crate::auth::{Keys, Pool};
 use crate::config::{Options, Port, reload};
 use crate::jetstream;
 use crate::listen;
@@ -35,8 +36,9 @@ use settings::{advertised, random_seed, shard_config_after};
 pub(crate) use machine::{MEMLOCK_LEAST, check_ring};
 pub use settings::shard_config;
 
-/// Memory that each executor registers for disk I/O. No disk I/O happens yet; the least that the
-/// library accepts keeps within the usual limit on locked memory.
+/// Memory that each executor registers for disk I/O of its own. Nothing uses it, since disks have
+/// rings of their own (`docs/decisions/disk-ring.md`): the least that the library accepts keeps
+/// within the usual limit on locked memory.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// How long a stop waits until the system account has been told of it.
@@ -81,6 +83,7 @@ fn abort_on_panic(logger: &Logger) {
 struct Server {
     options: Options,
     config: Config,
+    keys: Keys,
     logger: Logger,
     secrets: Files,
     cores: Vec<Core>,
@@ -123,7 +126,8 @@ impl Server {
         if count > CORES_MAX {
             return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
         }
-        let mut config = shard_config(&options);
+        let keys = Keys::new();
+        let mut config = shard_config_after(&options, &Directory::default(), &keys);
         let secrets = Files::read(&options)?;
         for (level, line) in process::banner(&options, &config.server_id, None) {
             logger.line(level, line);
@@ -150,6 +154,7 @@ impl Server {
         let mut server = Self {
             options,
             config,
+            keys,
             logger: logger.clone(),
             secrets,
             cores: Vec::new(),
@@ -190,7 +195,7 @@ impl Server {
         reports: &mpsc::Sender<Report>,
         jetstream: &mut Option<jetstream::Parts>,
     ) -> Result<(), String> {
-        let pool = Pool::start(count)?;
+        let pool = Pool::start(count, &self.keys)?;
         for (number, lanes) in (0_u8..).zip(mesh(count)?) {
             let (commands, commands_out) = mpsc::channel();
             let waker = lanes.own.clone();
@@ -283,14 +288,13 @@ impl Server {
 
     /// Does what a signal asks for. True if that is to stop.
     fn on_signal(&mut self, signal: i32) -> bool {
+        self.logger.info(format_args!("Trapped {:?} signal", process::signal_name(signal)));
         match signal {
-            SIGTERM if self.lame_duck => return false,
-            SIGINT | SIGTERM => {
-                self.logger.debug(format_args!("Trapped {:?} signal", name_of(signal)));
-                return true;
-            }
+            // Whoever sends clients away wants that finished.
+            SIGTERM => return !self.lame_duck,
+            SIGINT => return true,
             SIGUSR1 => self.logger.reopen(),
-            SIGUSR2 => {
+            SIGUSR2 if !self.lame_duck => {
                 self.lame_duck = true;
                 self.notices.send(Notice::LameDuck);
                 self.tell(|| Command::LameDuck);
@@ -344,11 +348,9 @@ impl Server {
     }
 
     fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
-        let fresh = shard_config_after(&options, &self.config.accounts);
+        let fresh = shard_config_after(&options, &self.config.accounts, &self.keys);
         let mut config = Config {
-            server_id: self.config.server_id.clone(),
             server_name: self.config.server_name.clone(),
-            xkey: self.config.xkey.clone(),
             nonce_key: self.config.nonce_key,
             port: advertised(&options).1.unwrap_or(self.address.port()),
             ..fresh
@@ -379,6 +381,7 @@ impl Server {
             options: self.options.clone(),
             config: self.config.clone(),
             directory: self.config.accounts.clone(),
+            https: self.secrets.monitor(),
             loaded: monitor::wall(),
         }
     }
@@ -424,7 +427,8 @@ impl Server {
         let door = self.options.websocket.as_ref();
         let scheme = websocket_scheme(door.is_some_and(|door| door.tls.is_some()));
         let websocket = self.websocket.map(|address| (scheme, address));
-        PortsFile::write(directory, self.address, self.monitor, websocket)
+        let monitor = self.monitor.map(|address| (monitor::scheme(&self.options), address));
+        PortsFile::write(directory, self.address, monitor, websocket)
     }
 
     fn tell(&self, command: impl Fn() -> Command) {
@@ -500,10 +504,6 @@ fn watch_signals(reports: mpsc::Sender<Report>) -> Result<(), String> {
         .spawn(watch)
         .map_err(|error| format!("cannot watch signals: {error}"))?;
     Ok(())
-}
-
-const fn name_of(signal: i32) -> &'static str {
-    if signal == SIGINT { "interrupt" } else { "terminated" }
 }
 
 /// A lane each way between any two cores.

@@ -29,6 +29,8 @@ pub enum Owner {
     System,
     /// What stores messages.
     JetStream,
+    /// Whoever waits for answers about who may come in.
+    Callout,
 }
 
 impl Owner {
@@ -36,6 +38,7 @@ impl Owner {
         match self {
             Self::System => b'S',
             Self::JetStream => b'J',
+            Self::Callout => b'C',
         }
     }
 
@@ -43,6 +46,7 @@ impl Owner {
         match letter {
             b'S' => Self::System,
             b'J' => Self::JetStream,
+            b'C' => Self::Callout,
             other => panic!("nobody subscribes services under the letter {other}"),
         }
     }
@@ -204,6 +208,12 @@ pub(crate) fn put_enveloped(room: &mut [u8], message: &Message<'_>, name: &[u8])
     cursor.put(message.tail);
 }
 
+/// Whose service a subscription of the server's own is, by its name.
+pub(crate) fn owner_of(name: &[u8]) -> Option<(Owner, ServiceId)> {
+    // Responses have no number.
+    (name.len() > 1).then(|| Name::read(name))
+}
+
 impl Wires {
     /// Makes the connection that services subscribe with.
     pub(crate) fn open_services(&mut self) {
@@ -358,6 +368,7 @@ impl Shard {
             Owner::JetStream => {
                 self.store_message(account, service, speaker.map(|(slot, _)| slot), message);
             }
+            Owner::Callout => self.on_answer(message),
         }
     }
 
