@@ -16,6 +16,7 @@
 
 mod disk;
 pub(crate) mod gate;
+mod keys;
 pub(crate) mod lanes;
 mod links;
 pub(crate) mod meter;
@@ -40,6 +41,7 @@ use crate::monitor::{Notice, Notices};
 use disk::Disk;
 use gate::upgrade::Terms;
 use gate::{Gatehouse, Secrets};
+use keys::Keyring;
 use lanes::Lanes;
 use links::{Link, Links, Written, peer_of};
 use meter::Meter;
@@ -267,7 +269,13 @@ impl Reactor {
             let mut fresh =
                 Disk::open(&jetstream.options.directory, logger).map_err(std::io::Error::other)?;
             shard.begin_turn(Moment { time: now, wall: wall() });
-            let (jetstream, tenants) = jetstream.open(|store| fresh.recover(store));
+            let options = &jetstream.options;
+            let keyring =
+                Keyring::unlock(&options.directory, options.keys.as_ref(), &parts.logger)?;
+            let encryption = keyring.encryption.clone();
+            let opened = jetstream.open(encryption, |store| fresh.recover(store));
+            let (jetstream, tenants) = opened.map_err(std::io::Error::other)?;
+            keyring.settle()?;
             shard.start_jetstream(jetstream, tenants.into_iter());
             disk = Some(fresh);
         }
