@@ -16,6 +16,7 @@
 
 mod disk;
 pub(crate) mod gate;
+mod keys;
 pub(crate) mod lanes;
 mod links;
 pub(crate) mod meter;
@@ -40,6 +41,7 @@ use crate::monitor::{Notice, Notices};
 use disk::Disk;
 use gate::upgrade::Terms;
 use gate::{Gatehouse, Secrets};
+use keys::Keyring;
 use lanes::Lanes;
 use links::{Link, Links, Written, peer_of};
 use meter::Meter;
@@ -266,7 +268,13 @@ impl Reactor {
             let mut fresh =
                 Disk::open(&jetstream.options.directory, logger).map_err(std::io::Error::other)?;
             shard.begin_turn(Moment { time: now, wall: wall() });
-            let (jetstream, tenants) = jetstream.open(|store| fresh.recover(store));
+            let options = &jetstream.options;
+            let keyring =
+                Keyring::unlock(&options.directory, options.keys.as_ref(), &parts.logger)?;
+            let encryption = keyring.encryption.clone();
+            let opened = jetstream.open(encryption, |store| fresh.recover(store));
+            let (jetstream, tenants) = opened.map_err(std::io::Error::other)?;
+            keyring.settle()?;
             shard.start_jetstream(jetstream, tenants.into_iter());
             disk = Some(fresh);
         }
@@ -401,7 +409,7 @@ impl Reactor {
                 Kind::Receive => self.on_receive(&event),
                 Kind::Writable => self.on_writable(event.slot),
                 Kind::Bell => self.on_bell(event.more),
-                Kind::File => self.on_disk(&event),
+                Kind::File | Kind::FileSync => self.on_disk(&event),
                 Kind::Cancel => {}
             }
         }
@@ -519,6 +527,7 @@ impl Reactor {
                 }
                 Command::Measure(told) => {
                     self.desk.meter.enters = self.ring.enters();
+                    self.desk.meter.journal = self.disk.as_ref().map(|it| it.commits.clone());
                     // Whoever asked may have lost interest.
                     let _ = told.send(self.desk.meter.clone());
                 }
@@ -591,6 +600,7 @@ impl Reactor {
             self.notices.send(notice);
         }
         self.provers.prove(effects.proofs.drain(..));
+        self.provers.dispatch(effects.dispatches.drain(..));
         if effects.reconfigured > 0 {
             drop(self.reports.send(Report::Reconfigured(effects.reconfigured)));
         }
