@@ -36,7 +36,7 @@ use storage::Store;
 use crate::auth::Provers;
 use crate::jetstream;
 use crate::log::{self, Logger};
-use crate::monitor::{Notice, Notices};
+use crate::monitor::{Notices, Outlet};
 use disk::Disk;
 use gate::upgrade::Terms;
 use gate::{Gatehouse, Secrets};
@@ -115,7 +115,7 @@ struct Reactor {
     commands: mpsc::Receiver<Command>,
     provers: Provers,
     reports: mpsc::Sender<Report>,
-    notices: Notices,
+    outlet: Outlet,
     logger: Logger,
     started: Instant,
     spin: Duration,
@@ -292,7 +292,7 @@ impl Reactor {
             commands: parts.commands,
             provers: parts.provers,
             reports: parts.reports,
-            notices: parts.notices,
+            outlet: parts.notices.outlet(parts.core),
             logger: parts.logger,
             started: parts.started,
             spin: parts.spin,
@@ -354,6 +354,7 @@ impl Reactor {
             return self.ring.enter(None);
         }
         let due = self.desk.shard.next_due().min(self.accept_again);
+        let due = due.min(self.outlet.next_due(self.now()));
         let due = self.stopping.map_or(due, |deadline| due.min(deadline));
         let due = self.store().map_or(due, |store| due.min(store.next_due()));
         let wait = if due == Time::NEVER { Duration::MAX } else { due.since(self.now()) };
@@ -589,9 +590,7 @@ impl Reactor {
                 self.ring.poll_writable(link.socket(), slot);
             }
         }
-        if let Some(notice) = Notice::of(self.desk.shard.core(), &mut effects) {
-            self.notices.send(notice);
-        }
+        self.outlet.pass(&mut effects);
         self.provers.prove(effects.proofs.drain(..));
         self.provers.dispatch(effects.dispatches.drain(..));
         if effects.reconfigured > 0 {
