@@ -16,6 +16,7 @@
 
 mod disk;
 pub(crate) mod gate;
+mod keys;
 pub(crate) mod lanes;
 mod links;
 pub(crate) mod meter;
@@ -40,6 +41,7 @@ use crate::monitor::{Notices, Outlet};
 use disk::Disk;
 use gate::upgrade::Terms;
 use gate::{Gatehouse, Secrets};
+use keys::Keyring;
 use lanes::Lanes;
 use links::{Link, Links, Written, peer_of};
 use meter::Meter;
@@ -56,8 +58,6 @@ const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// The place of the port for clients among the listeners.
 const CLIENT_DOOR: Slot = Slot(0);
-/// How long to wait for a lane that is full.
-const LANE_RETRY: Duration = Duration::from_micros(20);
 /// How long a stop waits for peers to take what was written to them.
 const STOP_WAIT: Duration = Duration::from_millis(500);
 
@@ -157,7 +157,8 @@ impl Desk {
         while at < bytes.len() && !self.shard.is_paused(slot) {
             let taken = self.shard.receive(slot, &bytes[at..]);
             at += taken;
-            if taken > 0 && at == bytes.len() && !self.shard.is_pressed() {
+            let is_much = self.shard.is_pressed() || self.shard.has_much_outgoing();
+            if taken > 0 && at == bytes.len() && !is_much {
                 break;
             }
             self.flush_pressed();
@@ -267,7 +268,13 @@ impl Reactor {
             let mut fresh =
                 Disk::open(&jetstream.options.directory, logger).map_err(std::io::Error::other)?;
             shard.begin_turn(Moment { time: now, wall: wall() });
-            let (jetstream, tenants) = jetstream.open(|store| fresh.recover(store));
+            let options = &jetstream.options;
+            let keyring =
+                Keyring::unlock(&options.directory, options.keys.as_ref(), &parts.logger)?;
+            let encryption = keyring.encryption.clone();
+            let opened = jetstream.open(encryption, |store| fresh.recover(store));
+            let (jetstream, tenants) = opened.map_err(std::io::Error::other)?;
+            keyring.settle()?;
             shard.start_jetstream(jetstream, tenants.into_iter());
             disk = Some(fresh);
         }
@@ -342,8 +349,8 @@ impl Reactor {
         if again {
             return self.ring.enter(None);
         }
-        if self.desk.shard.has_outgoing_frames() {
-            return self.ring.enter(Some(LANE_RETRY));
+        if self.desk.lanes.await_room(&self.desk.shard) {
+            return self.ring.enter(None);
         }
         if !self.spin.is_zero() && self.spin_for_work()? {
             return Ok(());
