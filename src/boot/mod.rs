@@ -139,9 +139,7 @@ impl Server {
         config.port = advertised(&options).1.unwrap_or(address.port());
         let watched = monitor::listen(&options)?;
         let monitor = watched.as_ref().and_then(|listener| listener.local_addr().ok());
-        if let Some(address) = monitor {
-            logger.info(monitor::announcement(&options, address));
-        }
+        monitor.iter().for_each(|at| logger.info(monitor::announcement(&options, *at)));
         let (reports_in, reports) = mpsc::channel();
         let (notices, inbox) = monitor::notices();
         watch_signals(reports_in.clone())?;

@@ -282,6 +282,7 @@ impl Server {
             config: self.config.clone(),
             directory: self.config.accounts.clone(),
             https: self.secrets.monitor(),
+            certificates_end: self.secrets.ends(),
             loaded: monitor::wall(),
         }
     }

@@ -37,7 +37,7 @@ use storage::Store;
 use crate::auth::Provers;
 use crate::jetstream;
 use crate::log::{self, Logger};
-use crate::monitor::{Notice, Notices};
+use crate::monitor::{Notices, Outlet};
 use crate::resolver::{Ask, Resolver};
 use disk::Disk;
 use gate::upgrade::Terms;
@@ -118,7 +118,7 @@ struct Reactor {
     provers: Provers,
     resolver: Option<Resolver>,
     reports: mpsc::Sender<Report>,
-    notices: Notices,
+    outlet: Outlet,
     logger: Logger,
     started: Instant,
     spin: Duration,
@@ -303,7 +303,7 @@ impl Reactor {
             provers: parts.provers,
             resolver: parts.resolver,
             reports: parts.reports,
-            notices: parts.notices,
+            outlet: parts.notices.outlet(parts.core),
             logger: parts.logger,
             started: parts.started,
             spin: parts.spin,
@@ -365,6 +365,7 @@ impl Reactor {
             return self.ring.enter(None);
         }
         let due = self.desk.shard.next_due().min(self.accept_again);
+        let due = due.min(self.outlet.next_due(self.now()));
         let due = self.stopping.map_or(due, |deadline| due.min(deadline));
         let due = self.store().map_or(due, |store| due.min(store.next_due()));
         let wait = if due == Time::NEVER { Duration::MAX } else { due.since(self.now()) };
@@ -602,9 +603,7 @@ impl Reactor {
                 self.ring.poll_writable(link.socket(), slot);
             }
         }
-        if let Some(notice) = Notice::of(self.desk.shard.core(), &mut effects) {
-            self.notices.send(notice);
-        }
+        self.outlet.pass(&mut effects);
         self.provers.prove(effects.proofs.drain(..));
         self.provers.dispatch(effects.dispatches.drain(..));
         self.seek(&mut effects.sought);

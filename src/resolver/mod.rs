@@ -338,7 +338,7 @@ impl Desk {
     /// Asks those who listen in the system account, as other servers of a cluster would.
     async fn ask_others(&self, store: &RefCell<Store>, key: &str) -> Result<String, String> {
         let (sender, receiver) = oneshot::channel();
-        self.notices.send(Notice::LookUp(key.to_owned(), sender));
+        self.notices.tell(Notice::LookUp(key.to_owned(), sender)).await;
         let timeout = store.borrow().timeout();
         let Ok(answer) = tokio::time::timeout(timeout, receiver).await else {
             return Err("fetching jwt timed out".to_owned());

@@ -1,5 +1,5 @@
-//! Tokens: any text is one or none, and whatever two accounts and a user claim, what follows from it
-//! holds together: a core that puts in what has changed has what the ledger has.
+//! Tokens: any text is one or none, and whatever two accounts and a user claim, what follows from
+//! it holds together: a core that puts in what has changed has what the ledger has.
 
 use accounts::{Bearer, ConnectionKind, Directory, Ledger, Operator, Statement, Token};
 use base::{Wall, base64};
