@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -122,7 +122,7 @@ impl World {
 
     fn start_full(&self, cores: u32, more: &str) -> Process {
         let path = self.directory.join("tokens");
-        let resolver = format!("{{ type: full, dir: {path:?}, allow_delete: true }}");
+        let resolver = format!("{{ type: full, dir: \"{}\", allow_delete: true }}", path.display());
         self.start(cores, &resolver, more)
     }
 }
@@ -131,6 +131,11 @@ impl Drop for World {
     fn drop(&mut self) {
         let _kept_for_a_look = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// A block about where streams are kept.
+fn storing_in(directory: &Path) -> String {
+    format!("jetstream {{ store_dir: \"{}\" }}", directory.display())
 }
 
 /// A user of an account, signed by it or a key of its.
@@ -509,7 +514,7 @@ fn accounts_are_fetched_when_asked_for(cores: u32) {
 fn what_is_stored_follows_the_account(cores: u32) {
     let world = World::new();
     let store = world.directory.join("store");
-    let broker = world.start_full(cores, &format!("jetstream {{ store_dir: {store:?} }}"));
+    let broker = world.start_full(cores, &storing_in(&store));
     let mut system = User::of(&world.system).come_in(&broker);
     let (with_storage, without) = (KeyPair::new_account(), KeyPair::new_account());
     let storing = json!({ "limits": {
@@ -538,7 +543,7 @@ fn what_is_stored_follows_the_account(cores: u32) {
     assert!(info.contains("\"messages\":1"), "{info}");
     drop(broker);
     // What is stored brings its account back, before any of its users comes.
-    let broker = world.start_full(cores, &format!("jetstream {{ store_dir: {store:?} }}"));
+    let broker = world.start_full(cores, &storing_in(&store));
     let mut client = User::of(&with_storage).come_in(&broker);
     let info = client.ask("$JS.API.STREAM.INFO.S", "");
     assert!(info.contains("\"messages\":1"), "{info}");
@@ -564,8 +569,9 @@ fn storage_follows_the_file(cores: u32) {
     let config = |a: &str| {
         let user = |name: &str| format!("users: [{{ user: {name}, password: p }}]");
         format!(
-            "jetstream {{ store_dir: {store:?} }}\n\
+            "jetstream {{ store_dir: \"{}\" }}\n\
              accounts {{ A: {{ jetstream: {a}, {} }}, B: {{ jetstream: enabled, {} }} }}\n",
+            store.display(),
             user("a"),
             user("b")
         )

@@ -139,7 +139,9 @@ impl Server {
         config.port = advertised(&options).1.unwrap_or(address.port());
         let watched = monitor::listen(&options)?;
         let monitor = watched.as_ref().and_then(|listener| listener.local_addr().ok());
-        monitor.iter().for_each(|at| logger.info(monitor::announcement(&options, *at)));
+        if let Some(address) = monitor {
+            logger.info(monitor::announcement(&options, address));
+        }
         let (reports_in, reports) = mpsc::channel();
         let (notices, inbox) = monitor::notices();
         watch_signals(reports_in.clone())?;
@@ -161,10 +163,8 @@ impl Server {
         };
         server.resolve_accounts(&reports_in)?;
         let seed = random_seed();
-        let mut jetstream = match &server.options.jetstream {
-            Some(options) => Some(jetstream::prepare(options, &server.config, seed, logger)?),
-            None => None,
-        };
+        let prepare = |options| jetstream::prepare(options, &server.config, seed, logger);
+        let mut jetstream = server.options.jetstream.as_ref().map(prepare).transpose()?;
         let started = (Instant::now(), monitor::wall());
         let parts = ([Some(listener), websocket], seed, started.0);
         server.start_cores(count, &cpus, parts, &reports_in, &mut jetstream)?;

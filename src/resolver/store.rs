@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn a_cache_forgets() {
         let folder = Folder::new("cache");
-        let ttl = Some(Duration::from_secs(60));
+        let ttl = Some(Duration::from_mins(1));
         let terms =
             TokenDirectory { is_cache: true, deletion: Deletion::Hard, ttl, ..folder.terms() };
         let mut store = Store::open(terms).expect("it can be made");

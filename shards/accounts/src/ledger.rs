@@ -94,7 +94,7 @@ impl Ledger {
         let mut ledger = Self { operator, ..Self::default() };
         if !system.is_empty() {
             let place = AccountId::SYSTEM;
-            ledger.directory.accounts[place.index()].name = system.to_owned();
+            system.clone_into(&mut ledger.directory.accounts[place.index()].name);
             let known = Known { place, statement: None, incomplete: false };
             ledger.known.insert(system.to_owned(), known);
             if ledger.operator.seeks {
@@ -173,7 +173,7 @@ impl Ledger {
             self.known.insert(key, known);
             changed.insert(place);
         }
-        self.restate(changed, now_s)
+        self.restate(&changed, now_s)
     }
 
     /// Takes accounts away: nobody comes in any more, and what they shared is theirs no longer.
@@ -186,7 +186,7 @@ impl Ledger {
                 changed.insert(known.place);
             }
         }
-        self.restate(changed, now_s)
+        self.restate(&changed, now_s)
     }
 
     /// What time alone has changed: activations that have run out.
@@ -195,8 +195,8 @@ impl Ledger {
             let ends = known.statement.iter().flat_map(activation_ends);
             ends.into_iter().any(|end| end <= now_s)
         });
-        let changed = importers.map(|known| known.place).collect();
-        self.restate(changed, now_s)
+        let changed: BTreeSet<AccountId> = importers.map(|known| known.place).collect();
+        self.restate(&changed, now_s)
     }
 
     /// When the next activation runs out after a time, in seconds since 1970.
@@ -249,7 +249,7 @@ impl Ledger {
     }
 
     /// Makes accounts anew from their tokens, and those that import from them.
-    fn restate(&mut self, changed: BTreeSet<AccountId>, now_s: i64) -> Amendment {
+    fn restate(&mut self, changed: &BTreeSet<AccountId>, now_s: i64) -> Amendment {
         if changed.is_empty() {
             return Amendment::default();
         }
@@ -263,7 +263,7 @@ impl Ledger {
         };
         let importers = self.known.values().filter(|known| depends(known));
         let mut affected: BTreeSet<AccountId> = importers.map(|known| known.place).collect();
-        affected.extend(&changed);
+        affected.extend(changed);
         let mut before = Vec::new();
         for place in &affected {
             let account = self.base_account(*place, &keys[place]);

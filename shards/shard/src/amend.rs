@@ -50,10 +50,10 @@ impl Shard {
         self.reconfigurations += 1;
         let places = amendment.accounts.iter().map(|one| one.place);
         let former: Vec<Former> = places.map(|place| self.former(place)).collect();
-        self.config.accounts.amend(&amendment);
+        self.config.accounts.amend(amendment);
         let operator = self.config.auth.operator.as_mut();
         let operator = operator.expect("accounts change one by one only where operators are");
-        operator.amend(&amendment);
+        operator.amend(amendment);
         let before: Vec<(AccountId, &Account)> =
             former.iter().map(|former| (former.place, &former.account)).collect();
         self.change_accounts(&before);
