@@ -85,6 +85,8 @@ pub(crate) struct Journal {
     syncing: Option<(u64, Vec<u64>)>,
     sync_wanted: bool,
     retry: Time,
+    /// Was there no room for the last write?
+    full: bool,
     sealer: Option<Sealer>,
     /// Bytes of payload in a block.
     payload_bytes: usize,
@@ -126,6 +128,7 @@ impl Journal {
             syncing: None,
             sync_wanted: false,
             retry: Time::NEVER,
+            full: false,
             payload_bytes: match sealer {
                 Some(_) => block::SEALED_PAYLOAD_BYTES,
                 None => block::PAYLOAD_BYTES,
@@ -180,6 +183,11 @@ impl Journal {
     /// Blocks below this survive a loss of power.
     pub(crate) fn synced(&self) -> u64 {
         self.synced
+    }
+
+    /// Is there no room for more than what makes room?
+    pub(crate) fn is_full(&self) -> bool {
+        self.full || self.slots.is_short()
     }
 
     pub(crate) fn is_pressed(&self) -> bool {
@@ -347,6 +355,7 @@ impl Journal {
         match (outcome, blocks) {
             (Ok(()), blocks) => {
                 flight.done = true;
+                self.full = false;
                 if let Some(blocks) = blocks {
                     self.pool.give_back(blocks);
                 }
@@ -354,6 +363,7 @@ impl Journal {
             (Err(DiskFailure::Full), Some(blocks)) => {
                 let (file, offset) = place_of(&blocks);
                 flight.again = Some((file, offset, blocks));
+                self.full = true;
                 return Err(DiskFailure::Full);
             }
             (Err(failure), _) => return Err(failure),
