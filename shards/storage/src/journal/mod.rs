@@ -87,6 +87,8 @@ pub(crate) struct Journal {
     retry: Time,
     /// Was there no room for the last write?
     full: bool,
+    /// Is a block to be written although nothing is to stand in it?
+    block_wanted: bool,
     sealer: Option<Sealer>,
     /// Bytes of payload in a block.
     payload_bytes: usize,
@@ -129,6 +131,7 @@ impl Journal {
             sync_wanted: false,
             retry: Time::NEVER,
             full: false,
+            block_wanted: false,
             payload_bytes: match sealer {
                 Some(_) => block::SEALED_PAYLOAD_BYTES,
                 None => block::PAYLOAD_BYTES,
@@ -199,12 +202,18 @@ impl Journal {
         self.sync_wanted = true;
     }
 
+    /// Asks for a block to be written where nothing else is, since room depends on what it says.
+    pub(crate) fn want_block(&mut self) {
+        self.block_wanted = self.is_full();
+    }
+
     /// Nothing in front of a block is needed any more.
     pub(crate) fn release(&mut self, block: u64) {
         assert!(block >= self.oldest);
         assert!(block <= self.synced);
         self.oldest = block;
         self.slots.release(block, self.next);
+        self.want_block();
     }
 
     /// Says that what is durable is, if it was quiet for a while; syncs if that is due.
@@ -237,12 +246,15 @@ impl Journal {
     /// Is nothing under way, was it so for a while, and is that still to be said?
     pub(crate) fn is_quiet(&self, now: Time) -> bool {
         let is_idle = self.flights.is_empty() && self.pending.is_empty() && self.open.is_none();
-        is_idle && now >= self.quiet_since.after(QUIET)
+        is_idle && (self.block_wanted || now >= self.quiet_since.after(QUIET))
     }
 
     pub(crate) fn next_due(&self) -> Time {
         let is_idle = self.flights.is_empty() && self.pending.is_empty() && self.open.is_none();
         let quiet = is_idle && self.vouched < self.next && self.synced == self.next;
+        if is_idle && self.block_wanted {
+            return Time(0);
+        }
         let quiet = if quiet { self.quiet_since.after(QUIET) } else { Time::NEVER };
         quiet.min(self.sync_due).min(self.retry).min(self.slots.next_due())
     }
@@ -304,6 +316,7 @@ impl Journal {
             block::finish(block, &head, self.sealer.as_ref());
         }
         self.vouched = self.synced;
+        self.block_wanted = false;
         self.next += count as u64;
         self.slots.used(count as u32);
         let id = requests.number();

@@ -116,44 +116,6 @@ impl Wreck {
     }
 }
 
-/// A disk that has no room is an error for whoever stores something, and takes nothing that was
-/// stored; what is removed makes room by itself.
-///
-/// # Errors
-/// What did not hold.
-pub fn check_full() -> Result<(), String> {
-    let mut world = World::small(false)?;
-    // Two files of the journal, and little besides.
-    world.disk.faults.room = 2 * 24 * 4096 + 150_000;
-    let (name, id) = (b"log", world.made(b"log")?);
-    let mut sequence = 1;
-    while world.append_one(name, id, sequence).is_ok() {
-        sequence += 1;
-        if sequence > 100_000 {
-            return Err(String::from("there is no end to the room"));
-        }
-    }
-    if !world.store.is_full() || world.store.is_fenced() {
-        return Err(String::from("it was not for want of room"));
-    }
-    world.settle();
-    for sequence in 1..sequence {
-        world.fetch(name, id, sequence)?;
-    }
-    world.crash(false);
-    world.reopen()?;
-    world.compare()?;
-    let id = world.store.find(name).ok_or("the log is there")?;
-    let position = world.store.destroy(id);
-    world.did(position, name.to_vec(), Deed::Destroy);
-    world.settle();
-    let id = world.made(name)?;
-    for sequence in 1..200 {
-        world.append_one(name, id, sequence)?;
-    }
-    world.compare()
-}
-
 /// Bytes of the segments of a log that is compressed, and of one that is not.
 ///
 /// # Errors
@@ -197,13 +159,6 @@ impl World {
         world.open_anew();
         world.reopen()?;
         Ok(world)
-    }
-
-    fn made(&mut self, name: &[u8]) -> Result<::storage::LogId, String> {
-        let id = self.store.create(name, Kind::File, LogOptions::default());
-        let id = id.map_err(|failure| format!("{failure:?}"))?;
-        self.did(self.store.ordered().0, name.to_vec(), Deed::Create);
-        Ok(id)
     }
 
     fn append_one(
