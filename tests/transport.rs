@@ -44,6 +44,7 @@ scenarios! {
     takes_files_from_the_command_line,
     renews_its_certificate,
     pins_certificates,
+    unpins_certificates,
     outlives_broken_handshakes,
     speaks_websocket,
     speaks_websocket_over_tls,
@@ -221,6 +222,35 @@ async fn pins_certificates(cores: u32) -> Outcome {
     broker.wait_for_log("Failed pinned cert test for key id: ", WAIT)?;
     broker.wait_for_log("TLS handshake error: certificate not pinned", WAIT)?;
     Ok(())
+}
+
+/// Who is pinned no more after a reload is cut off, and kept out.
+async fn unpins_certificates(cores: u32) -> Outcome {
+    let pin = sha256_of_key("client")?;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pins-{cores}"));
+    std::fs::create_dir_all(&folder)?;
+    let pins = folder.join("pins.conf");
+    let write = |pin: &str| std::fs::write(&pins, format!("pinned_certs: ['{pin}']\n"));
+    write(&pin)?;
+    let more = format!("verify: true, {}\n include '{}'\n", authority(), pins.display());
+    let broker = start(cores, &tls("server", &more), &[])?;
+    let client = open(&broker, as_client("client")).await?;
+    exchange(&client).await?;
+    write(&"0".repeat(64))?;
+    assert!(broker.signal("HUP"));
+    broker.wait_for_log("Reloaded: 1 pinned_certs", WAIT)?;
+    broker.wait_for_log(&format!("Failed pinned cert test for key id: {pin}"), WAIT)?;
+    broker.wait_for_log("Reloaded server configuration", WAIT)?;
+    assert!(open(&broker, as_client("client")).await.is_err());
+    Ok(())
+}
+
+/// What a certificate's key is pinned by.
+fn sha256_of_key(name: &str) -> Result<String, Box<dyn Error>> {
+    use sha2::Digest as _;
+    let der = CertificateDer::from_pem_file(certificate(&format!("{name}.pem")))?;
+    let key = shard::certificate::public_key(&der).ok_or("it is a certificate")?;
+    Ok(sha2::Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// What is no TLS, half of it, or a reset in the middle harms nobody else.
