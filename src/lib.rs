@@ -17,4 +17,5 @@ pub mod monitor;
 pub mod notation;
 pub mod process;
 pub mod reactor;
+mod staple;
 mod tls;
