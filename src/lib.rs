@@ -19,3 +19,4 @@ pub mod process;
 pub mod reactor;
 mod staple;
 mod tls;
+pub mod top;

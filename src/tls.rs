@@ -106,6 +106,7 @@ impl Terms {
 pub(crate) struct Files {
     client: Option<Terms>,
     websocket: Option<Terms>,
+    monitor: Option<Terms>,
 }
 
 impl Files {
@@ -115,6 +116,7 @@ impl Files {
         Ok(Self {
             client: options.tls.as_ref().map(load).transpose()?,
             websocket: websocket.map(load).transpose()?,
+            monitor: monitor_tls(options).as_ref().map(load).transpose()?,
         })
     }
 
@@ -162,6 +164,11 @@ impl Files {
         }
     }
 
+    /// What handshakes of monitoring are made by, where that is over HTTPS.
+    pub(crate) fn monitor(&self) -> Option<Arc<ServerConfig>> {
+        self.monitor.as_ref().map(|terms| terms.config.clone())
+    }
+
     pub(crate) fn secrets(&self) -> Secrets {
         let config = |terms: &Option<Terms>| terms.as_ref().map(|terms| terms.config.clone());
         Secrets { client: config(&self.client), websocket: config(&self.websocket) }
@@ -185,6 +192,12 @@ impl Files {
             logger.line(Level::Warn, warning);
         }
     }
+}
+
+/// Monitoring shows the certificate that clients see, and asks nobody for one.
+fn monitor_tls(options: &Options) -> Option<Tls> {
+    let tls = options.tls.as_ref().filter(|_| options.monitor.https_port != 0)?;
+    Some(Tls { verify: false, map: false, pinned: Vec::new(), ..tls.clone() })
 }
 
 /// Reads the files of a block. The error is one line for the user.

@@ -13,10 +13,10 @@ use accounts::Directory;
 use base::CoreId;
 use base::limits::{CORES_MAX, LANE_BYTES};
 use glommio::{LocalExecutorBuilder, Placement};
+use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{SigSet, Signal};
 use shard::{Config, way_in};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
 
 use crate::auth::{Keys, Pool};
@@ -37,8 +37,9 @@ use settings::{advertised, random_seed, shard_config_after};
 pub(crate) use machine::{MEMLOCK_LEAST, check_ring};
 pub use settings::shard_config;
 
-/// Memory that each executor registers for disk I/O. No disk I/O happens yet; the least that the
-/// library accepts keeps within the usual limit on locked memory.
+/// Memory that each executor registers for disk I/O of its own. Nothing uses it, since disks have
+/// rings of their own (`docs/decisions/disk-ring.md`): the least that the library accepts keeps
+/// within the usual limit on locked memory.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// How long a stop waits until the system account has been told of it.
@@ -46,6 +47,8 @@ const GOODBYE_WAIT: Duration = Duration::from_millis(500);
 
 /// Starts the broker and runs it until it is told to stop.
 pub fn run(options: Options) -> ExitCode {
+    // Threads inherit this, so it comes before the first of them.
+    signals().thread_block().expect("the set is made of signals that there are");
     let logger = match log::start((&options).into()) {
         Ok(logger) => logger,
         Err(problem) => {
@@ -122,13 +125,7 @@ struct Core {
 
 impl Server {
     fn start(options: Options, logger: &Logger) -> Result<Self, String> {
-        check_machine()?;
-        raise_descriptor_limit();
-        let cpus = chosen_cpus(options.profile)?;
-        let count = options.cores.map_or(cpus.len(), Into::into);
-        if count > CORES_MAX {
-            return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
-        }
+        let (cpus, count) = prepare_machine(&options)?;
         let keys = Keys::new();
         let mut config = shard_config_after(&options, &Directory::default(), &keys);
         let mut secrets = Files::read(&options)?;
@@ -136,7 +133,8 @@ impl Server {
             logger.line(level, line);
         }
         if let Some(path) = &options.pid_file {
-            process::write_pid_file(path)?;
+            process::write_pid_file(path)
+                .map_err(|reason| format!("Could not write pidfile: {reason}"))?;
         }
         secrets.warn(logger);
         let (websocket, websocket_address) = listen_for_websocket(&options, logger)?;
@@ -299,20 +297,19 @@ impl Server {
     }
 
     /// Does what a signal asks for. True if that is to stop.
-    fn on_signal(&mut self, signal: i32) -> bool {
+    fn on_signal(&mut self, signal: Signal) -> bool {
+        self.logger.info(format_args!("Trapped {:?} signal", process::signal_name(signal)));
         match signal {
-            SIGTERM if self.lame_duck => return false,
-            SIGINT | SIGTERM => {
-                self.logger.debug(format_args!("Trapped {:?} signal", name_of(signal)));
-                return true;
-            }
-            SIGUSR1 => self.logger.reopen(),
-            SIGUSR2 => {
+            // Whoever sends clients away wants that finished.
+            Signal::SIGTERM => return !self.lame_duck,
+            Signal::SIGINT => return true,
+            Signal::SIGUSR1 => self.logger.reopen(),
+            Signal::SIGUSR2 if !self.lame_duck => {
                 self.lame_duck = true;
                 self.notices.send(Notice::LameDuck);
                 self.tell(|| Command::LameDuck);
             }
-            SIGHUP => self.reload(Vec::new()),
+            Signal::SIGHUP => self.reload(Vec::new()),
             _ => {}
         }
         false
@@ -396,6 +393,7 @@ impl Server {
             options: self.options.clone(),
             config: self.config.clone(),
             directory: self.config.accounts.clone(),
+            https: self.secrets.monitor(),
             loaded: monitor::wall(),
         }
     }
@@ -412,9 +410,9 @@ impl Server {
             }
             reload::Kind::PidFile => {
                 if let Some(path) = &self.options.pid_file
-                    && let Err(problem) = process::write_pid_file(path)
+                    && let Err(reason) = process::write_pid_file(path)
                 {
-                    self.logger.error(problem);
+                    self.logger.error(format_args!("Failed to write pidfile: {reason}"));
                 }
             }
             reload::Kind::PortsFile => self.move_ports_file(),
@@ -441,7 +439,8 @@ impl Server {
         let door = self.options.websocket.as_ref();
         let scheme = websocket_scheme(door.is_some_and(|door| door.tls.is_some()));
         let websocket = self.websocket.map(|address| (scheme, address));
-        PortsFile::write(directory, self.address, self.monitor, websocket)
+        let monitor = self.monitor.map(|address| (monitor::scheme(&self.options), address));
+        PortsFile::write(directory, self.address, monitor, websocket)
     }
 
     fn tell(&self, command: impl Fn() -> Command) {
@@ -469,6 +468,18 @@ impl Server {
         self.logger.info("Server Exiting..");
         code
     }
+}
+
+/// The CPUs to run on, and how many cores there are to be, on a machine that is fit for it.
+fn prepare_machine(options: &Options) -> Result<(Vec<usize>, usize), String> {
+    check_machine()?;
+    raise_descriptor_limit();
+    let cpus = chosen_cpus(options.profile)?;
+    let count = options.cores.map_or(cpus.len(), Into::into);
+    if count > CORES_MAX {
+        return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
+    }
+    Ok((cpus, count))
 }
 
 /// Staples what is to be stapled, and keeps it fresh until the other end of the channel is gone.
@@ -515,13 +526,22 @@ fn listen_for_websocket(
     Ok((Some(listener), Some(address)))
 }
 
+/// The signals that mean something to a server.
+fn signals() -> SigSet {
+    use Signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+    [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2].into_iter().collect()
+}
+
+/// Waits for signals, which all threads block. Supervisors send a lame duck `TERM` right behind
+/// `USR2`: handlers would run in the opposite order where both are pending, and so stop it at once.
+/// Whoever waits is given the lower number first.
 fn watch_signals(reports: mpsc::Sender<Report>) -> Result<(), String> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])
-        .map_err(|error| format!("cannot watch signals: {error}"))?;
     let watch = move || {
-        for signal in &mut signals {
-            if reports.send(Report::Signal(signal)).is_err() {
-                return;
+        loop {
+            match signals().wait() {
+                Ok(signal) if reports.send(Report::Signal(signal)).is_err() => return,
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => unreachable!("signals that there are can be waited for: {error}"),
             }
         }
     };
@@ -530,10 +550,6 @@ fn watch_signals(reports: mpsc::Sender<Report>) -> Result<(), String> {
         .spawn(watch)
         .map_err(|error| format!("cannot watch signals: {error}"))?;
     Ok(())
-}
-
-const fn name_of(signal: i32) -> &'static str {
-    if signal == SIGINT { "interrupt" } else { "terminated" }
 }
 
 /// A lane each way between any two cores.

@@ -285,11 +285,7 @@ impl Settings {
 
     /// What is asked for and is still to come.
     fn missing(&self) -> Option<String> {
-        let mut features = self.missing_features.clone();
-        if self.https_port.is_some_and(|port| port != 0) {
-            features.push("https_port".to_owned());
-        }
-        joined(&features)
+        joined(&self.missing_features)
     }
 
     fn monitor(&self) -> Monitor {

@@ -19,7 +19,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use base::{CoreId, Wall};
-use shard::{Answer, Effects, Happening, Request, Ticket};
+use shard::{Answer, Effects, Happening, Request, Ticket, TracePart};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 
@@ -41,6 +41,7 @@ pub(crate) enum Notice {
         requests: Vec<Request>,
         answers: Vec<(Ticket, Answer)>,
         happenings: Vec<Happening>,
+        traced: Vec<TracePart>,
     },
     /// Another configuration is in force.
     Settled(Box<Settled>),
@@ -53,12 +54,17 @@ pub(crate) enum Notice {
 impl Notice {
     /// What came up for the monitor in a turn of a core, if anything did.
     pub(crate) fn of(core: CoreId, effects: &mut Effects) -> Option<Self> {
-        let Effects { requests, answers, happenings, .. } = effects;
-        if requests.is_empty() && answers.is_empty() && happenings.is_empty() {
+        let Effects { requests, answers, happenings, traced, .. } = effects;
+        if requests.is_empty() && answers.is_empty() && happenings.is_empty() && traced.is_empty() {
             return None;
         }
-        let (requests, answers) = (std::mem::take(requests), std::mem::take(answers));
-        Some(Self::Core { core, requests, answers, happenings: std::mem::take(happenings) })
+        Some(Self::Core {
+            core,
+            requests: std::mem::take(requests),
+            answers: std::mem::take(answers),
+            happenings: std::mem::take(happenings),
+            traced: std::mem::take(traced),
+        })
     }
 }
 
@@ -97,10 +103,18 @@ pub(crate) struct Parts {
 /// Opens the port for monitoring, if there is to be one. The error is a line for the log.
 pub(crate) fn listen(options: &Options) -> Result<Option<TcpListener>, String> {
     let monitor = &options.monitor;
-    if monitor.http_port == 0 {
-        return Ok(None);
+    let (http, https) = (monitor.http_port, monitor.https_port);
+    if http != 0 && https != 0 {
+        return Err(format!("can't specify both HTTP ({http}) and HTTPs ({https}) ports"));
     }
-    let port = if monitor.http_port == -1 { 0 } else { monitor.http_port };
+    if https != 0 && options.tls.is_none() {
+        return Err("TLS cert and key required for HTTPS".to_owned());
+    }
+    let port = match http + https {
+        0 => return Ok(None),
+        -1 => 0,
+        port => port,
+    };
     let host = monitor.host.as_str();
     let shown = join_host_port(host, port);
     let fail =
@@ -123,7 +137,12 @@ pub(crate) fn listen(options: &Options) -> Result<Option<TcpListener>, String> {
 /// What the log says of the port for monitoring.
 pub(crate) fn announcement(options: &Options, address: SocketAddr) -> String {
     let shown = join_host_port(&options.monitor.host, address.port());
-    format!("Starting http monitor on {shown}")
+    format!("Starting {} monitor on {shown}", scheme(options))
+}
+
+/// What monitoring speaks.
+pub(crate) const fn scheme(options: &Options) -> &'static str {
+    if options.monitor.https_port == 0 { "http" } else { "https" }
 }
 
 /// Starts the monitor, which ends with the process, and returns once it hears requests.
@@ -167,7 +186,7 @@ async fn take_notice(
 ) {
     while let Some(notice) = inbox.recv().await {
         match notice {
-            Notice::Core { core, requests, answers, happenings } => {
+            Notice::Core { core, requests, answers, happenings, traced } => {
                 for (ticket, answer) in answers {
                     state.cores.hear(ticket, answer);
                 }
@@ -176,6 +195,9 @@ async fn take_notice(
                 }
                 for happening in happenings {
                     on_happening(state, happened, happening);
+                }
+                for part in traced {
+                    system::collect_trace(state, part);
                 }
             }
             Notice::Settled(settled) => {

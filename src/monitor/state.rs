@@ -3,17 +3,18 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use accounts::Directory;
 use base::{AccountId, Time, Wall};
+use rustls::ServerConfig;
 use shard::{Answer, Census, Config, ConnectionView, Question, Reason, SubscriptionView};
 use tokio::sync::oneshot;
 
 use super::cores::Cores;
 use super::json::Stamp;
-use super::system::Services;
+use super::system::{Services, Traces};
 use super::usage::Usage;
 use crate::config::Options;
 use crate::log::Logger;
@@ -25,6 +26,8 @@ pub(crate) struct Settled {
     pub(crate) options: Options,
     pub(crate) config: Config,
     pub(crate) directory: Directory,
+    /// What handshakes are made by, where monitoring is over HTTPS.
+    pub(crate) https: Option<Arc<ServerConfig>>,
     /// When it was loaded.
     pub(crate) loaded: Wall,
 }
@@ -41,6 +44,7 @@ pub(super) struct Closed {
 pub(super) struct State {
     pub(super) cores: Cores,
     pub(super) services: Services,
+    pub(super) traces: Traces,
     pub(super) usage: Usage,
     pub(super) started: (Instant, Wall),
     settled: RefCell<Rc<Settled>>,
@@ -65,6 +69,7 @@ impl State {
         Self {
             cores,
             services: Services::default(),
+            traces: Traces::default(),
             usage: Usage::new(started.0),
             started,
             settled: RefCell::new(Rc::new(settled)),

@@ -17,6 +17,7 @@
 mod disk;
 mod doors;
 pub(crate) mod gate;
+mod keys;
 pub(crate) mod lanes;
 mod links;
 pub(crate) mod meter;
@@ -41,6 +42,7 @@ use disk::Disk;
 use doors::Doors;
 use gate::upgrade::Terms;
 use gate::{Gatehouse, Secrets};
+use keys::Keyring;
 use lanes::Lanes;
 use links::{Link, Links, Written};
 use meter::Meter;
@@ -258,7 +260,13 @@ impl Reactor {
             let mut fresh =
                 Disk::open(&jetstream.options.directory, logger).map_err(std::io::Error::other)?;
             shard.begin_turn(Moment { time: now, wall: wall() });
-            let (jetstream, tenants) = jetstream.open(|store| fresh.recover(store));
+            let options = &jetstream.options;
+            let keyring =
+                Keyring::unlock(&options.directory, options.keys.as_ref(), &parts.logger)?;
+            let encryption = keyring.encryption.clone();
+            let opened = jetstream.open(encryption, |store| fresh.recover(store));
+            let (jetstream, tenants) = opened.map_err(std::io::Error::other)?;
+            keyring.settle()?;
             shard.start_jetstream(jetstream, tenants.into_iter());
             disk = Some(fresh);
         }
@@ -480,6 +488,7 @@ impl Reactor {
                 }
                 Command::Measure(told) => {
                     self.desk.meter.enters = self.ring.enters();
+                    self.desk.meter.journal = self.disk.as_ref().map(|it| it.commits.clone());
                     // Whoever asked may have lost interest.
                     let _ = told.send(self.desk.meter.clone());
                 }

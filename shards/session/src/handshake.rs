@@ -60,6 +60,11 @@ impl Identity {
         }
     }
 
+    /// The JWT that was shown, or nothing.
+    pub fn jwt(&self) -> &str {
+        &self.jwt
+    }
+
     /// Who asks to come in, as the log names them; `None` if nothing was said about it.
     pub fn claim(&self) -> Option<String> {
         if !self.nkey.is_empty() {

@@ -21,7 +21,7 @@ mod remembered;
 pub use certificate::PeerCertificate;
 pub use config::{Config, NonceKey};
 pub use connection::{Connection, Occasion, Options, Peer, Pending, Statistics};
-pub use entrance::{Cookies, Door, Entrance, Secured, Stage};
+pub use entrance::{Cookies, Door, Entrance, Secured, ShownCertificate, Stage};
 pub use info::InfoLine;
 pub use liveness::{Alarm, Liveness};
 pub use outbound::Outbound;

@@ -5,6 +5,7 @@ use base::Slot;
 use crate::admit::Claim;
 use crate::callout::Dispatch;
 use crate::inspect::{Answer, Happening, Ticket};
+use crate::itinerary::TracePart;
 use crate::services::Request;
 
 /// A connected socket, as the reactor numbers it.
@@ -59,6 +60,8 @@ pub struct Effects {
     pub answers: Vec<(Ticket, Answer)>,
     /// What happened to connections.
     pub happenings: Vec<Happening>,
+    /// What there is to tell of messages that are traced.
+    pub traced: Vec<TracePart>,
     /// What has to be proven before somebody is let in; see [`crate::Shard::proven`].
     pub proofs: Vec<Claim>,
     /// What has to be done for somebody else to say who may come in.
@@ -86,6 +89,7 @@ impl Effects {
         self.requests.clear();
         self.answers.clear();
         self.happenings.clear();
+        self.traced.clear();
         self.proofs.clear();
         self.dispatches.clear();
         self.reconfigured = 0;

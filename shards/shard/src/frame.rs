@@ -32,6 +32,7 @@ const SEAT_WISH: u8 = 9;
 const SEAT_ANSWER: u8 = 10;
 const SEATS: u8 = 11;
 const PRESSED: u8 = 12;
+const TRACED: u8 = 13;
 
 /// A frame as read from a lane.
 #[derive(Debug)]
@@ -94,6 +95,14 @@ pub(crate) enum Frame<'a> {
         account: AccountId,
         held: bool,
         count: u32,
+    },
+    /// A message that is traced, as a frame.
+    Traced {
+        /// The number of this part of its trace.
+        part: u64,
+        /// Is it not to arrive?
+        only: bool,
+        message: &'a [u8],
     },
     /// Who sent the message that follows, as JSON, and the time to it and back.
     Introduction {
@@ -186,6 +195,20 @@ pub(crate) fn put_message<'q>(
     out.extend_from_slice(message.subject);
     out.extend_from_slice(message.reply);
     out.extend_from_slice(message.tail);
+    close(out, start);
+}
+
+/// Appends a message as a part of a trace, if it is one.
+pub(crate) fn put_traced(
+    out: &mut Vec<u8>,
+    part: Option<(u64, bool)>,
+    message: impl FnOnce(&mut Vec<u8>),
+) {
+    let Some((part, only)) = part else { return message(out) };
+    let start = open(out, TRACED);
+    out.extend_from_slice(&part.to_le_bytes());
+    out.push(u8::from(only));
+    message(out);
     close(out, start);
 }
 
@@ -390,6 +413,11 @@ pub(crate) fn read(frame: &[u8]) -> Frame<'_> {
             let account = take_account(&mut rest);
             let [held] = take_array(&mut rest);
             Frame::Seats { account, held: held == 1, count: take_number(&mut rest) }
+        }
+        TRACED => {
+            let part = u64::from_le_bytes(take_array(&mut rest));
+            let [only] = take_array(&mut rest);
+            Frame::Traced { part, only: only == 1, message: rest }
         }
         INTRODUCTION => {
             let round_trip = Duration::from_nanos(u64::from_le_bytes(take_array(&mut rest)));

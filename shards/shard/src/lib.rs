@@ -22,6 +22,7 @@ mod entrance;
 mod frame;
 mod imports;
 mod inspect;
+mod itinerary;
 mod jetstream;
 mod lame_duck;
 mod latency;
@@ -53,8 +54,11 @@ pub use inspect::{
     Answer, ConnectionFilter, ConnectionView, Happening, Question, Sighting, SlotSet, SortKey,
     SubscriptionFilter, SubscriptionView, Ticket,
 };
+pub use itinerary::{Ingress, Stop, TracePart};
 pub use services::{Owner, Request};
-pub use session::{Config, Cookies, Door, NonceKey, Peer, Reason, Secured, Stage, Statistics};
+pub use session::{
+    Config, Cookies, Door, NonceKey, Peer, Reason, Secured, ShownCertificate, Stage, Statistics,
+};
 pub use session::{certificate, entrance as way_in};
 pub use shard::Shard;
 pub use stored::{StoredAccount, StoredCensus};

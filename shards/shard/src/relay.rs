@@ -74,6 +74,11 @@ impl Shard {
             }
             Frame::Seats { account, held: true, count } => self.on_seats_held(account, count),
             Frame::Seats { account, held: false, count } => self.on_seats_free(account, count),
+            Frame::Traced { part, only, message } => {
+                self.continue_trace(part, only);
+                self.accept_frame(from, message);
+                self.end_trace();
+            }
             Frame::Introduction { info, round_trip } => {
                 let info = String::from_utf8_lossy(info).into_owned();
                 self.scratch.introduced = Introduced { info, round_trip };

@@ -14,6 +14,7 @@ use crate::effects::{Effects, Level, LogLine, Socket};
 use crate::entrance::Throttle;
 use crate::frame;
 use crate::inspect::Inquiries;
+use crate::itinerary::Numbers;
 use crate::lame_duck::LameDuck;
 use crate::outbox::Outboxes;
 use crate::placement::Placement;
@@ -85,6 +86,7 @@ pub struct Shard {
     /// Counts TLS handshakes, on the core that accepts.
     pub(crate) throttle: Throttle,
     pub(crate) scratch: Scratch,
+    pub(crate) trace_numbers: Numbers,
     pub(crate) lists: train::Lists,
     pub(crate) inquiries: Inquiries,
     /// Counts of connections that are gone.
@@ -127,6 +129,7 @@ impl Shard {
             lame_duck: None,
             throttle: Throttle::default(),
             scratch: Scratch::default(),
+            trace_numbers: Numbers::new(core),
             lists: train::Lists::default(),
             inquiries: Inquiries::default(),
             past: Past::default(),

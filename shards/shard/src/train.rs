@@ -18,6 +18,7 @@ use wire::Message;
 
 use crate::frame;
 use crate::publish::Origin;
+use crate::services::SERVICES;
 use crate::shard::Shard;
 
 /// Messages of which a train consists at least; fewer are not worth the look-up.
@@ -210,6 +211,13 @@ impl Shard {
         let count = train.tails.len() as u64;
         for target in targets {
             subscriptions.get_mut(target.id).count_plain(count);
+            if target.slot == SERVICES {
+                for tail in train.tails() {
+                    let message = message_of(train.subject, tail);
+                    self.wires.deliver(SERVICES, &message, target.sid, &subscriptions.sids);
+                }
+                continue;
+            }
             let mut head = [0; HEAD_BYTES_MAX];
             let mut cursor = Cursor::new(&mut head);
             cursor.put(b"MSG ");

@@ -7,7 +7,7 @@ use session::{Config, Connection, Reason};
 use subjects::{Sid, Sids};
 use wire::{Message, encode};
 
-use crate::services::SERVICES;
+use crate::services::{self, SERVICES};
 use crate::train::Train;
 
 /// Connections, their buffers, and what came up while writing to them.
@@ -144,6 +144,11 @@ impl Wires {
         if !given {
             let outbound = &mut connection.outbound;
             sids.with(sid, |sid| {
+                if slot == SERVICES {
+                    let bytes = services::enveloped_bytes(message);
+                    services::put_enveloped(outbound.room(bytes, &mut self.pool), message, sid);
+                    return outbound.fill(bytes);
+                }
                 let room = outbound.room(encode::bytes_max(message, sid), &mut self.pool);
                 let bytes = encode::message(room, message, sid, headers);
                 outbound.fill(bytes);

@@ -135,7 +135,7 @@ pub(in super::super) fn cpus() -> usize {
 pub(in super::super) async fn varz(state: &State) -> Varz {
     let census = state.census().await;
     let settled = state.settled();
-    let Settled { options, config, directory, loaded } = &*settled;
+    let Settled { options, config, directory, loaded, .. } = &*settled;
     Varz {
         server_id: config.server_id.clone(),
         server_name: config.server_name.clone(),
