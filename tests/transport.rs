@@ -233,7 +233,8 @@ async fn unpins_certificates(cores: u32) -> Outcome {
     let pins = folder.join("pins.conf");
     let write = |pin: &str| std::fs::write(&pins, format!("pinned_certs: ['{pin}']\n"));
     write(&pin)?;
-    let more = format!("verify: true, {}\n include '{}'\n", authority(), pins.display());
+    // Beside the folder in which the broker's own file is.
+    let more = format!("verify: true, {}\n include '../pins-{cores}/pins.conf'\n", authority());
     let broker = start(cores, &tls("server", &more), &[])?;
     let client = open(&broker, as_client("client")).await?;
     exchange(&client).await?;
@@ -320,7 +321,6 @@ async fn staples_what_its_authority_says(cores: u32) -> Outcome {
     let config = |mode: &str, url: &str| format!("{block}ocsp {{ mode: {mode}, url: '{url}' }}\n");
     let good = responder("staple-good.der")?;
     let broker = start(cores, &config("must", &good), &[])?;
-    broker.wait_for_log("Found OCSP status for Client certificate at", WAIT)?;
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let staple = std::sync::Mutex::default();
     let curious = std::sync::Arc::new(Curious { provider: provider.clone(), staple });
