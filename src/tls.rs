@@ -73,6 +73,8 @@ const SYSTEM_AUTHORITIES: [&str; 6] = [
 pub(crate) struct Terms {
     /// For the library. Cores share it: its counter is touched once for each connection.
     pub(crate) config: Arc<ServerConfig>,
+    /// When the certificate that is preferred ends.
+    pub(crate) not_after: Option<String>,
     /// Hash of the files, by which a reload knows whether they changed.
     pub(crate) digest: [u8; 32],
     /// What was asked for and is not there.
@@ -164,6 +166,11 @@ impl Files {
         }
     }
 
+    /// When the certificates for clients and for WebSocket end.
+    pub(crate) fn ends(&self) -> [Option<String>; 2] {
+        [&self.client, &self.websocket].map(|terms| terms.as_ref()?.not_after.clone())
+    }
+
     /// What handshakes of monitoring are made by, where that is over HTTPS.
     pub(crate) fn monitor(&self) -> Option<Arc<ServerConfig>> {
         self.monitor.as_ref().map(|terms| terms.config.clone())
@@ -227,11 +234,14 @@ pub(crate) fn load(tls: &Tls) -> Result<Terms, String> {
         }
         builder.with_no_client_auth()
     };
+    let preferred = keys.first().and_then(|key| key.cert.first());
+    let not_after = preferred.and_then(|leaf| certificate::not_after(leaf));
     let mut config = builder.with_cert_resolver(Arc::new(Choice { keys: keys.clone() }));
     config.ignore_client_order = true;
     config.send_tls13_tickets = 1;
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| fail(error.to_string()))?;
-    Ok(Terms { config: Arc::new(config), digest: digest.finalize().into(), warnings, keys })
+    let (config, digest) = (Arc::new(config), digest.finalize().into());
+    Ok(Terms { config, not_after, digest, warnings, keys })
 }
 
 fn provider(tls: &Tls, warnings: &mut Vec<String>) -> Result<CryptoProvider, String> {

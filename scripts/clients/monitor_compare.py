@@ -53,6 +53,8 @@ KNOWN = [
     (r"(imports|exports|subscriptions_list)( \(length\))?$|account_detail\.subscriptions$|INFO.data.subscriptions$", "own-subscriptions"),
     (r"^/subs.*\.total$|SUBSZ.*\.total$", "own-subscriptions"),
     (r" .*error\.description$", "request-errors"),
+    (r"(account_statz|CONNS).*\.(sent|received)\.(msgs|bytes)$", "import-counts"),
+    (r"^told\.(pinion|client_id)$", "version"),
     (r"\.sync_(interval|always)$", "durable-acks"),
 ]
 
@@ -173,9 +175,9 @@ class Watched:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[1]}{path}", timeout=10) as answer:
             return json.load(answer)
 
-    def request(self, client, subject, body="", header=None):
+    def request(self, client, subject, body="", header=None, shown=""):
         answer = self.clients[client].request(subject.replace("SERVER_ID", self.id()), body, header)
-        label = f"{subject} {body}".strip()
+        label = shown or f"{subject} {body}".strip()
         if answer is None:
             self.note(label, b"(silence)")
         else:
@@ -186,6 +188,19 @@ class Watched:
         found = [event for event in self.clients[client].drain() if event[0] == "MSG"]
         for event in sorted(found, key=lambda event: self.plain(event[1].decode())):
             self.note(f"event {self.plain(event[1].decode())}", event[4], event[3].decode())
+
+    def traced(self, label, client):
+        """What a client was sent, of a trace with its stops in a fixed order."""
+        for event in self.clients[client].drain():
+            if event[0] == "ERR":
+                self.note(f"{label} at {client}", event[1])
+            elif event[0] == "MSG" and event[1] in (b"t.here", b"t.ok", b"acc.dest"):
+                trace = json.loads(event[4], object_pairs_hook=Fields)
+                stops = dict(trace)["events"]
+                stops.sort(key=lambda stop: [str(dict(stop).get(name)) for name in ("type", "acc", "name", "sub")])
+                self.seen.append((f"{label} at {client}", event[3].decode(), trace))
+            elif event[0] == "MSG":
+                self.note(f"{label} at {client}", event[1])
 
     def id(self):
         return next(iter(self.clients.values())).info["server_id"]

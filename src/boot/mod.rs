@@ -24,6 +24,7 @@ use crate::config::{Options, Port, reload};
 use crate::jetstream;
 use crate::listen;
 use crate::log::{self, Logger};
+use crate::memory;
 use crate::monitor::{self, Notice, Notices, Reach, Settled};
 use crate::process::{self, PortsFile};
 use crate::reactor::gate::upgrade::Terms;
@@ -47,6 +48,7 @@ const GOODBYE_WAIT: Duration = Duration::from_millis(500);
 
 /// Starts the broker and runs it until it is told to stop.
 pub fn run(options: Options) -> ExitCode {
+    memory::keep_buffers();
     // Threads inherit this, so it comes before the first of them.
     signals().thread_block().expect("the set is made of signals that there are");
     let logger = match log::start((&options).into()) {
@@ -394,6 +396,7 @@ impl Server {
             config: self.config.clone(),
             directory: self.config.accounts.clone(),
             https: self.secrets.monitor(),
+            certificates_end: self.secrets.ends(),
             loaded: monitor::wall(),
         }
     }
