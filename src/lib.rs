@@ -18,5 +18,6 @@ pub mod notation;
 pub mod process;
 pub mod reactor;
 mod resolver;
+mod staple;
 mod tls;
 pub mod top;

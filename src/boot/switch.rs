@@ -13,7 +13,7 @@ use base::AccountId;
 use shard::Config;
 use tokio::sync::oneshot;
 
-use super::{Server, advertised, shard_config_after};
+use super::{Server, advertised, shard_config_after, staple};
 use crate::config::{Options, now_s, reload};
 use crate::monitor::{self, Notice, Settled};
 use crate::reactor::{Command, Report};
@@ -211,12 +211,14 @@ impl Server {
         }
         let fresh = reload::read(&self.options).and_then(|options| {
             let mut changes = reload::diff(&self.options, &options)?;
-            let secrets = Files::read(&options)?;
+            let mut secrets = Files::read(&options)?;
             changes.extend(self.secrets.changes(&secrets));
-            Ok((options, secrets, changes))
+            let upkeep = staple(&mut secrets, &options, &self.reports_in, &self.logger)?;
+            Ok((options, (secrets, upkeep), changes))
         });
         match fresh {
-            Ok((options, secrets, changes)) => {
+            Ok((options, (secrets, upkeep), changes)) => {
+                self.upkeep = upkeep;
                 self.switching.under_way = UnderWay::Reload(askers);
                 self.secure(secrets);
                 self.put_in_force(options, changes);
