@@ -187,8 +187,9 @@ fn dependencies_point_down() {
 
 #[test]
 fn only_boot_and_the_reactor_know_the_executor() {
-    let allowed =
-        |source: &Source| source.path.starts_with("src/boot/") || source.path.starts_with("src/reactor/");
+    let allowed = |source: &Source| {
+        source.path.starts_with("src/boot/") || source.path.starts_with("src/reactor/")
+    };
     let mut complaints = places(allowed, &["glommio"]);
     let ring = |source: &Source| source.path == "src/reactor/ring.rs";
     complaints.extend(places(ring, &["io_uring::", "IoUring"]));
