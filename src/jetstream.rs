@@ -7,11 +7,11 @@ use accounts::{Directory, StorageLimits};
 use base::AccountId;
 use nix::sys::statvfs::statvfs;
 use shard::Config;
-use storage::{Store, StoreOptions};
+use storage::{Encryption, Store, StoreOptions};
 
 use crate::config::{JetStream as Options, Sync};
 use crate::log::Logger;
-use crate::notation::friendly_bytes;
+use crate::notation::{error_text, friendly_bytes};
 
 /// Three quarters of what there is, as the reference takes without a limit.
 const SHARE: (u64, u64) = (3, 4);
@@ -35,13 +35,11 @@ pub(crate) fn prepare(
     logger: &Logger,
 ) -> Result<Parts, String> {
     let directory = &options.directory;
-    let problem = |what: &dyn std::fmt::Display| {
-        format!("Can't start JetStream: could not create storage directory - {what}")
-    };
-    if options.keys.is_some() {
-        return Err("Can't start JetStream: encryption at rest is not there yet".into());
-    }
-    std::fs::create_dir_all(directory).map_err(|error| problem(&error))?;
+    std::fs::create_dir_all(directory).map_err(|error| {
+        let (path, reason) = (directory.display(), error_text(&error));
+        let what = format!("could not create storage directory - mkdir {path}: {reason}");
+        format!("Can't start JetStream: {what}")
+    })?;
     let rules = Rules {
         server_name: config.server_name.clone(),
         server_id: config.server_id.clone(),
@@ -118,14 +116,22 @@ fn disk_share(directory: &Path) -> i64 {
 
 impl Parts {
     /// Opens what is stored, which `recover` reads from the disk.
-    pub(crate) fn open(self, recover: impl FnOnce(&mut Store)) -> (Box<JetStream>, Vec<Tenant>) {
+    ///
+    /// # Errors
+    /// Why that is not possible, in one line.
+    pub(crate) fn open(
+        self,
+        encryption: Option<Encryption>,
+        recover: impl FnOnce(&mut Store) -> Result<(), String>,
+    ) -> Result<(Box<JetStream>, Vec<Tenant>), String> {
         let sync = match self.options.sync {
             Sync::Always => storage::Sync::Always,
             Sync::Every(interval) => storage::Sync::Every(interval),
         };
-        let options = StoreOptions { sync, seed: self.seed, ..StoreOptions::default() };
+        let seed = self.seed;
+        let options = StoreOptions { sync, seed, encryption, ..StoreOptions::default() };
         let mut store = Store::open(options);
-        recover(&mut store);
-        (Box::new(JetStream::new(self.rules, store)), self.tenants)
+        recover(&mut store)?;
+        Ok((Box::new(JetStream::new(self.rules, store)), self.tenants))
     }
 }

@@ -3,20 +3,23 @@
 use std::process::ExitCode;
 
 use pinion::cli::{self, Launch};
-use pinion::{bench, boot, doctor, memory};
+use pinion::{bench, boot, doctor, memory, top};
 
 #[global_allocator]
 static MEMORY: memory::HugePages = memory::HugePages;
 
 fn main() -> ExitCode {
-    let mut words = std::env::args_os().skip(1).peekable();
+    let mut words = std::env::args_os();
+    let called = words.next().unwrap_or_default();
+    let mut words = words.peekable();
     match words.peek().and_then(|word| word.to_str()) {
         Some("bench") => return bench::run(&words.skip(1).collect::<Vec<_>>()),
         Some("doctor") => return doctor::run(&words.skip(1).collect::<Vec<_>>()),
+        Some("top") => return top::run(&words.skip(1).collect::<Vec<_>>()),
         _ => {}
     }
     let arguments: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
-    match cli::launch(&arguments) {
+    match cli::launch(&called.to_string_lossy(), &arguments) {
         Launch::Start { options, stderr } => {
             print(&mut std::io::stderr(), &stderr);
             boot::run(*options)

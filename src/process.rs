@@ -38,7 +38,7 @@ impl PortsFile {
     pub fn write(
         directory: &Path,
         nats: SocketAddr,
-        monitor: Option<SocketAddr>,
+        monitor: Option<(&str, SocketAddr)>,
         websocket: Option<(&str, SocketAddr)>,
     ) -> Result<Self, String> {
         let program = std::env::args().next().unwrap_or_default();
@@ -50,8 +50,8 @@ impl PortsFile {
         };
         let mut json = serde_json::Map::new();
         json.insert("nats".into(), urls("nats", nats).into());
-        if let Some(address) = monitor {
-            json.insert("monitoring".into(), urls("http", address).into());
+        if let Some((scheme, address)) = monitor {
+            json.insert("monitoring".into(), urls(scheme, address).into());
         }
         if let Some((scheme, address)) = websocket {
             json.insert("websocket".into(), urls(scheme, address).into());
@@ -233,15 +233,14 @@ fn choose(
 }
 
 /// What the log calls a signal that arrived: `Trapped "hangup" signal`.
-pub fn signal_name(signal: i32) -> &'static str {
-    match Signal::try_from(signal) {
-        Ok(Signal::SIGHUP) => "hangup",
-        Ok(Signal::SIGINT) => "interrupt",
-        Ok(Signal::SIGTERM) => "terminated",
-        Ok(Signal::SIGUSR1) => "user defined signal 1",
-        Ok(Signal::SIGUSR2) => "user defined signal 2",
-        Ok(other) => other.as_str(),
-        Err(_) => "unknown",
+pub fn signal_name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::SIGHUP => "hangup",
+        Signal::SIGINT => "interrupt",
+        Signal::SIGTERM => "terminated",
+        Signal::SIGUSR1 => "user defined signal 1",
+        Signal::SIGUSR2 => "user defined signal 2",
+        other => other.as_str(),
     }
 }
 
@@ -339,7 +338,7 @@ mod tests {
         let directory = std::env::temp_dir();
         let address: SocketAddr = "127.0.0.1:4222".parse().expect("an address");
         let monitor: SocketAddr = "[::1]:8222".parse().expect("an address");
-        let file = PortsFile::write(&directory, address, Some(monitor), None);
+        let file = PortsFile::write(&directory, address, Some(("http", monitor)), None);
         let file = file.expect("the directory is writable");
         let path = file.path.clone();
         let json = fs::read_to_string(&path).expect("the file is there");

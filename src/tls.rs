@@ -75,6 +75,8 @@ const MUST_STAPLE: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x0
 pub(crate) struct Terms {
     /// For the library. Cores share it: its counter is touched once for each connection.
     pub(crate) config: Arc<ServerConfig>,
+    /// When the certificate that is preferred ends.
+    pub(crate) not_after: Option<String>,
     /// Hash of the files, by which a reload knows whether they changed.
     pub(crate) digest: [u8; 32],
     /// What was asked for and is not there.
@@ -86,6 +88,7 @@ pub(crate) struct Terms {
 pub(crate) struct Files {
     client: Option<Terms>,
     websocket: Option<Terms>,
+    monitor: Option<Terms>,
 }
 
 impl Files {
@@ -95,7 +98,18 @@ impl Files {
         Ok(Self {
             client: options.tls.as_ref().map(load).transpose()?,
             websocket: websocket.map(load).transpose()?,
+            monitor: monitor_tls(options).as_ref().map(load).transpose()?,
         })
+    }
+
+    /// When the certificates for clients and for WebSocket end.
+    pub(crate) fn ends(&self) -> [Option<String>; 2] {
+        [&self.client, &self.websocket].map(|terms| terms.as_ref()?.not_after.clone())
+    }
+
+    /// What handshakes of monitoring are made by, where that is over HTTPS.
+    pub(crate) fn monitor(&self) -> Option<Arc<ServerConfig>> {
+        self.monitor.as_ref().map(|terms| terms.config.clone())
     }
 
     pub(crate) fn secrets(&self) -> Secrets {
@@ -121,6 +135,12 @@ impl Files {
             logger.line(Level::Warn, warning);
         }
     }
+}
+
+/// Monitoring shows the certificate that clients see, and asks nobody for one.
+fn monitor_tls(options: &Options) -> Option<Tls> {
+    let tls = options.tls.as_ref().filter(|_| options.monitor.https_port != 0)?;
+    Some(Tls { verify: false, map: false, pinned: Vec::new(), ..tls.clone() })
 }
 
 /// Reads the files of a block. The error is one line for the user.
@@ -150,11 +170,14 @@ pub(crate) fn load(tls: &Tls) -> Result<Terms, String> {
         }
         builder.with_no_client_auth()
     };
+    let preferred = keys.first().and_then(|key| key.cert.first());
+    let not_after = preferred.and_then(|leaf| certificate::not_after(leaf));
     let mut config = builder.with_cert_resolver(Arc::new(Choice { keys }));
     config.ignore_client_order = true;
     config.send_tls13_tickets = 1;
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| fail(error.to_string()))?;
-    Ok(Terms { config: Arc::new(config), digest: digest.finalize().into(), warnings })
+    let (config, digest) = (Arc::new(config), digest.finalize().into());
+    Ok(Terms { config, not_after, digest, warnings })
 }
 
 fn provider(tls: &Tls, warnings: &mut Vec<String>) -> Result<CryptoProvider, String> {

@@ -3,6 +3,9 @@
 //! `PINION_BROKER` replaces the pinion under test.
 
 use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Subscriber};
@@ -51,6 +54,8 @@ scenarios! {
     does_not_hear_itself_without_echo,
     unsubscribes_after_a_number,
     hears_of_a_lame_duck,
+    stays_while_a_lame_duck_is_told_to_stop,
+    moves_to_another_broker,
 }
 
 fn run(scenario: impl Future<Output = Outcome>) {
@@ -314,18 +319,21 @@ async fn handles_slowly_what_came_fast(cores: u32) -> Outcome {
     Ok(())
 }
 
-/// A client whose events arrive in a channel.
+/// A client whose events arrive in a channel; it tries the brokers in order.
 async fn open_with_events(
-    broker: &Process,
+    brokers: &[&Process],
 ) -> Result<(Client, UnboundedReceiver<Event>), Box<dyn Error>> {
     let (sender, receiver) = unbounded_channel();
     let options = ConnectOptions::new()
+        .retain_servers_order()
         .reconnect_delay_callback(|_attempt| Duration::from_millis(50))
         .event_callback(move |event| {
             let _test_has_ended = sender.send(event);
             future::ready(())
         });
-    Ok((open_with(options, broker).await?, receiver))
+    let addresses: Vec<String> =
+        brokers.iter().map(|broker| broker.address().to_string()).collect();
+    Ok((options.connect(addresses).await?, receiver))
 }
 
 async fn wait_for(events: &mut UnboundedReceiver<Event>, wanted: &Event) -> Outcome {
@@ -336,7 +344,7 @@ async fn wait_for(events: &mut UnboundedReceiver<Event>, wanted: &Event) -> Outc
 async fn reconnects_to_a_restarted_broker(cores: u32) -> Outcome {
     let broker = start(cores, "")?;
     let port = broker.address().port();
-    let (client, mut events) = open_with_events(&broker).await?;
+    let (client, mut events) = open_with_events(&[&broker]).await?;
     let mut subscription = client.subscribe("foo").await?;
     settle(&client).await?;
     wait_for(&mut events, &Event::Connected).await?;
@@ -433,9 +441,51 @@ async fn unsubscribes_after_a_number(cores: u32) -> Outcome {
 
 async fn hears_of_a_lame_duck(cores: u32) -> Outcome {
     let broker = start(cores, "")?;
-    let (client, mut events) = open_with_events(&broker).await?;
+    let (client, mut events) = open_with_events(&[&broker]).await?;
     settle(&client).await?;
     assert!(broker.signal("USR2"));
     wait_for(&mut events, &Event::LameDuckMode).await?;
+    settle(&client).await
+}
+
+async fn moves_to_another_broker(cores: u32) -> Outcome {
+    let going = "lame_duck_duration: \"30s\"\nlame_duck_grace_period: \"1ms\"\n";
+    let (old, new) = (start(cores, going)?, start(cores, "")?);
+    let (publisher, mut told) = open_with_events(&[&old, &new]).await?;
+    let (subscriber, mut heard) = open_with_events(&[&old, &new]).await?;
+    let mut subscription = subscriber.subscribe("foo").await?;
+    meet(&publisher, &subscriber).await?;
+    publish_numbers(&publisher, "foo", 500).await?;
+    settle(&publisher).await?;
+    assert!(old.signal("USR2"));
+    for events in [&mut told, &mut heard] {
+        for event in [Event::Connected, Event::Disconnected, Event::Connected] {
+            wait_for(events, &event).await?;
+        }
+    }
+    for client in [&publisher, &subscriber] {
+        assert_eq!(client.server_info().port, new.address().port());
+    }
+    meet(&publisher, &subscriber).await?;
+    publish_numbers(&publisher, "foo", 500).await?;
+    // What was published before is there as well, once.
+    let expected = [numbers(0..500), numbers(0..500)].concat();
+    assert_eq!(payloads(&take(&mut subscription, 1000).await?), expected);
+    old.wait_for_log("Server Exiting..", WAIT)?;
+    Ok(())
+}
+
+/// Supervisors send `TERM` right behind `USR2`.
+async fn stays_while_a_lame_duck_is_told_to_stop(cores: u32) -> Outcome {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lame-duck-{cores}.pid"));
+    let flags = vec!["-P".to_owned(), file.display().to_string()];
+    let broker = Process::start(&Launch { flags, ..launch(cores, "") })?;
+    let (client, mut events) = open_with_events(&[&broker]).await?;
+    settle(&client).await?;
+    let number = fs::read_to_string(&file)?;
+    let both = format!("kill -USR2 {number}; kill -TERM {number}");
+    assert!(Command::new("sh").args(["-c", &both]).status()?.success());
+    wait_for(&mut events, &Event::LameDuckMode).await?;
+    broker.wait_for_log("Trapped \"terminated\" signal", WAIT)?;
     settle(&client).await
 }

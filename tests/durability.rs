@@ -1,4 +1,5 @@
-//! Rounds of `kill -9` under load: every acknowledged message is there afterwards, none twice.
+//! Rounds of load that the broker ends, killed, stopped or as a lame duck: every acknowledged
+//! message is there afterwards, none twice.
 //!
 //! `PINION_ROUNDS` says how many; `scripts/durability` runs a hundred.
 
@@ -9,8 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::{self, context::PublishAckFuture, stream};
+use async_nats::{ConnectOptions, Event, HeaderMap};
+use futures_util::{FutureExt as _, future};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 use process::{Broker, Launch, Process};
@@ -22,6 +25,10 @@ mod process;
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Messages on their way at a time.
 const WINDOW: usize = 64;
+/// A lame duck that begins to close its clients at once.
+const CONFIG: &str = "lame_duck_duration: \"30s\"\nlame_duck_grace_period: \"1ms\"\n";
+/// How rounds end, in turn: without a chance to say goodbye, at once, and with clients sent away.
+const ENDINGS: [&str; 3] = ["KILL", "TERM", "USR2"];
 
 /// What was published so far.
 #[derive(Default)]
@@ -48,35 +55,77 @@ async fn publish(
     Ok(context.publish_with_headers(subject, headers, payload.into()).await?)
 }
 
-async fn open(process: &Process) -> Result<(jetstream::Context, stream::Stream), Box<dyn Error>> {
-    let client = async_nats::connect(process.address().to_string()).await?;
-    let context = jetstream::new(client);
+/// A connection, and what it tells of itself.
+struct Open {
+    context: jetstream::Context,
+    stream: stream::Stream,
+    events: UnboundedReceiver<Event>,
+}
+
+async fn open(process: &Process) -> Result<Open, Box<dyn Error>> {
+    let (sender, events) = unbounded_channel();
+    let options = ConnectOptions::new().event_callback(move |event| {
+        let _round_is_over = sender.send(event);
+        future::ready(())
+    });
+    let context = jetstream::new(options.connect(process.address().to_string()).await?);
     let subjects = vec![String::from("d.>")];
     let config = stream::Config { name: String::from("D"), subjects, ..Default::default() };
     let stream = context.get_or_create_stream(config).await?;
-    Ok((context, stream))
+    Ok(Open { context, stream, events })
 }
 
-/// Publishes until so many were acknowledged, and leaves the rest of the window in doubt.
+/// Returns once the broker has let go of the client.
+async fn gone(events: &mut UnboundedReceiver<Event>) {
+    while events.recv().await.is_some_and(|event| event != Event::Disconnected) {}
+}
+
+/// Publishes until so many were acknowledged, tells the broker to end, and goes on until it does.
+/// What was not acknowledged until then stays in doubt.
 async fn load(
-    context: &jetstream::Context,
+    process: &Process,
+    Open { context, events, .. }: &mut Open,
     ledger: &mut Ledger,
-    count: usize,
+    (count, ending): (usize, &str),
 ) -> Result<(), Box<dyn Error>> {
     let mut window: VecDeque<(u64, PublishAckFuture)> = VecDeque::new();
     for number in std::mem::take(&mut ledger.doubtful) {
         window.push_back((number, publish(context, number).await?));
     }
     let until = ledger.acknowledged.len() + count;
-    while ledger.acknowledged.len() < until {
+    let mut told = false;
+    loop {
         while window.len() < WINDOW {
             window.push_back((ledger.next, publish(context, ledger.next).await?));
             ledger.next += 1;
         }
+        if ledger.acknowledged.len() >= until && !told {
+            told = process.signal(ending);
+            assert!(told, "the broker is there");
+        }
         let (number, acknowledgement) = window.pop_front().expect("the window is full");
-        ledger.acknowledged.push((number, acknowledgement.await?.sequence));
+        tokio::select! {
+            biased;
+            acknowledged = acknowledgement.into_future() => match acknowledged {
+                Ok(acknowledged) => ledger.acknowledged.push((number, acknowledged.sequence)),
+                Err(error) => {
+                    assert!(told, "{error}");
+                    ledger.doubtful.push(number);
+                }
+            },
+            () = gone(events) => {
+                assert!(told, "the broker ends when it is told to");
+                ledger.doubtful.push(number);
+                break;
+            }
+        }
     }
-    ledger.doubtful = window.into_iter().map(|(number, _)| number).collect();
+    for (number, acknowledgement) in window {
+        match acknowledgement.into_future().now_or_never() {
+            Some(Ok(came)) => ledger.acknowledged.push((number, came.sequence)),
+            _ => ledger.doubtful.push(number),
+        }
+    }
     Ok(())
 }
 
@@ -106,30 +155,34 @@ async fn rounds(launch: &Launch, count: u64) -> Result<(), Box<dyn Error>> {
     let mut ledger = Ledger::default();
     let mut seen = HashSet::new();
     let mut from = 0;
-    for round in 0..count {
+    for (round, ending) in (0..count).zip(ENDINGS.into_iter().cycle()) {
         let process = Process::start(launch)?;
-        let (context, mut stream) = open(&process).await?;
-        from = check(&mut stream, &ledger, &mut seen, from).await?;
-        load(&context, &mut ledger, 200 + (round * 7919 % 1200) as usize).await?;
-        // Without a chance to say goodbye.
-        assert!(process.signal("KILL"));
-        drop(process);
+        let mut open = open(&process).await?;
+        from = check(&mut open.stream, &ledger, &mut seen, from).await?;
+        let messages = 200 + (round * 7919 % 1200) as usize;
+        load(&process, &mut open, &mut ledger, (messages, ending)).await?;
+        if ending != "KILL" {
+            process.wait_for_log("Server Exiting..", PATIENCE)?;
+        }
     }
     let process = Process::start(launch)?;
-    let (context, mut stream) = open(&process).await?;
-    load(&context, &mut ledger, 1).await?;
-    check(&mut stream, &ledger, &mut seen, from).await?;
+    let mut open = open(&process).await?;
+    for number in std::mem::take(&mut ledger.doubtful) {
+        let acknowledged = publish(&open.context, number).await?.await?;
+        ledger.acknowledged.push((number, acknowledged.sequence));
+    }
+    check(&mut open.stream, &ledger, &mut seen, from).await?;
     Ok(())
 }
 
 #[test]
-fn what_was_acknowledged_survives_kill() {
+fn what_was_acknowledged_survives_the_end_of_the_broker() {
     let count = env::var("PINION_ROUNDS").ok().and_then(|count| count.parse().ok()).unwrap_or(3);
     let folder: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("durability");
     // Left by an earlier run, or not there.
     let _ = fs::remove_dir_all(&folder);
     let flags = vec!["-js".into(), "-sd".into(), folder.display().to_string()];
-    let config = String::new();
+    let config = CONFIG.to_owned();
     let launch = Launch { broker: Broker::under_test(2), port: None, config, flags };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime needs little");

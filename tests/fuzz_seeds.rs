@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "fuzz/bodies/callout.rs"]
+mod callout;
 #[path = "fuzz/bodies/config.rs"]
 mod config;
 #[path = "fuzz/bodies/connect.rs"]
@@ -52,6 +54,11 @@ fn config() {
 #[test]
 fn connect() {
     run_seeds("connect", connect::run);
+}
+
+#[test]
+fn callout() {
+    run_seeds("callout", callout::run);
 }
 
 #[test]

@@ -335,3 +335,97 @@ fn answers_about_oneself_on_one_core() {
 fn answers_about_oneself_on_two_cores() {
     answers_about_oneself(2);
 }
+
+/// What comes to a client that traces a message go to, as the kinds of its stops.
+fn trace(listener: &mut TcpStream, publisher: &mut TcpStream, subject: &str, only: bool) -> Value {
+    let only = if only { "Nats-Trace-Only: 1\r\n" } else { "" };
+    let header = format!("NATS/1.0\r\nNats-Trace-Dest: traces\r\n{only}\r\n");
+    let (inner, whole) = (header.len(), header.len() + 2);
+    let text = format!("HPUB {subject} {inner} {whole}\r\n{header}hi\r\n");
+    publisher.write_all(text.as_bytes()).expect("the broker reads");
+    let mut heard = String::new();
+    loop {
+        if let Some(at) = heard.find("MSG traces ")
+            && let Some(body) = heard[at..].split("\r\n").nth(1).filter(|body| body.ends_with('}'))
+        {
+            return serde_json::from_str(body).expect("a trace is JSON");
+        }
+        let mut some = [0; 8192];
+        let count = listener.read(&mut some).expect("the broker answers");
+        assert_ne!(count, 0, "the broker closed: {heard}");
+        heard.push_str(&String::from_utf8_lossy(&some[..count]));
+    }
+}
+
+fn traces_messages(cores: u32) {
+    let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("monitor-traced-{cores}"));
+    let _from_an_earlier_run = fs::remove_dir_all(&store);
+    let broker = start(cores, &format!("jetstream {{ store_dir: {:?} }}", store.display()));
+    let nats = broker.process.address();
+    let hello = HELLO.replace('{', "{\"headers\":true,");
+    let mut listener = client(nats, &format!("{hello}SUB traces 1\r\n"));
+    let others: Vec<TcpStream> =
+        (0..3).map(|_| client(nats, &format!("{hello}SUB a.* 1\r\nSUB a.> q 2\r\n"))).collect();
+    let mut publisher = client(nats, &hello);
+    request(&mut publisher, 1, "$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s"]}"#);
+    for only in [false, true] {
+        let told = trace(&mut listener, &mut publisher, "a.b", only);
+        let kinds = |told: &Value, wanted: &str| {
+            let events = told["events"].as_array().expect("a list");
+            events.iter().filter(|event| event["type"] == wanted).count()
+        };
+        assert_eq!(told["request"]["header"]["Nats-Trace-Dest"][0], "traces");
+        assert_eq!((kinds(&told, "in"), kinds(&told, "eg")), (1, 4), "{told:#}");
+        let queued = told["events"].as_array().into_iter().flatten();
+        assert_eq!(queued.filter(|event| event["queue"] == "q").count(), 1);
+        let told = trace(&mut listener, &mut publisher, "s", only);
+        assert_eq!((kinds(&told, "in"), kinds(&told, "js")), (1, 1), "{told:#}");
+        let told = trace(&mut listener, &mut publisher, "nobody", only);
+        assert_eq!(told["events"].as_array().map(Vec::len), Some(1), "{told:#}");
+    }
+    // Only those that were not only traced came to anyone.
+    eventually(broker.http, "/jsz", |jsz| jsz["messages"] == 1);
+    for mut other in others {
+        other.write_all(b"PING\r\n").expect("the broker reads");
+        let mut heard = String::new();
+        while !heard.contains("PONG") {
+            let mut some = [0; 8192];
+            let count = other.read(&mut some).expect("the broker answers");
+            heard.push_str(&String::from_utf8_lossy(&some[..count]));
+        }
+        assert_eq!(heard.matches("HMSG a.b 1 ").count(), 1, "{heard}");
+    }
+}
+
+#[test]
+fn traces_messages_on_one_core() {
+    traces_messages(1);
+}
+
+#[test]
+fn traces_messages_on_two_cores() {
+    traces_messages(2);
+}
+
+#[test]
+fn top_prints_a_picture() {
+    let broker = start(2, "http_base_path: below");
+    let _one = client(broker.process.address(), HELLO);
+    let url = format!("http://{}/below", broker.http);
+    let top = std::process::Command::new(env!("CARGO_BIN_EXE_pinion"))
+        .args(["top", "--once", "--interval", "0.1", &url])
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&top.stdout);
+    assert!(top.status.success(), "{}", String::from_utf8_lossy(&top.stderr));
+    for part in
+        ["connections 1 ", "Core ", "\n0    ", "\n1    ", "Connections by bytes_to", "1 one"]
+    {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    let nobody = std::process::Command::new(env!("CARGO_BIN_EXE_pinion"))
+        .args(["top", "--once", "http://127.0.0.1:1"])
+        .output()
+        .expect("it runs");
+    assert_eq!(nobody.status.code(), Some(1));
+}

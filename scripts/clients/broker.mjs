@@ -53,6 +53,8 @@ export class Broker {
         seen.push(line);
         const listening = line.match(/Listening for client connections on .*:(\d+)/);
         if (listening) this.port = Number(listening[1]);
+        const websocket = line.match(/Listening for websocket clients on .*:(\d+)/);
+        if (websocket) this.websocketPort = Number(websocket[1]);
         if (line.includes("Server is ready")) resolve();
       }).on("close", () => reject(new Error(`the broker ended while starting:\n${seen.join("\n")}`)));
     });
@@ -74,4 +76,32 @@ export class Broker {
     await this.stop();
     rmSync(this.directory, { recursive: true, force: true });
   }
+}
+
+const TEST_PATIENCE_MS = 60_000;
+
+async function runOne({ options, run }) {
+  const broker = new Broker(options);
+  try {
+    await broker.start();
+    await within(run(broker), TEST_PATIENCE_MS, "the test");
+  } finally {
+    await broker.remove();
+  }
+}
+
+// Runs tests, each against a broker of its own with the options it names, and ends the process.
+export async function runAll(tests) {
+  let failed = 0;
+  for (const one of tests) {
+    try {
+      await runOne(one);
+      console.log(`ok    node    ${one.name}`);
+    } catch (error) {
+      failed += 1;
+      console.log(`FAIL  node    ${one.name}\n${error.stack}`);
+    }
+  }
+  console.log(`${tests.length - failed} of ${tests.length} passed`);
+  process.exit(failed ? 1 : 0);
 }

@@ -5,13 +5,12 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
-import { Broker, within } from "./broker.mjs";
+import { runAll, within } from "./broker.mjs";
 
 const require = createRequire(join(process.env.PEERS, "js", "package.json"));
 const { connect, headers } = require("@nats-io/transport-node");
 
 const WAIT_MS = 10_000;
-const TEST_PATIENCE_MS = 60_000;
 const tests = [];
 const test = (name, options, run) => tests.push({ name, options, run });
 
@@ -288,25 +287,4 @@ test("hears_of_a_lame_duck", {}, async (broker) => {
   await client.close();
 });
 
-async function runOne({ options, run }) {
-  const broker = new Broker(options);
-  try {
-    await broker.start();
-    await within(run(broker), TEST_PATIENCE_MS, "the test");
-  } finally {
-    await broker.remove();
-  }
-}
-
-let failed = 0;
-for (const one of tests) {
-  try {
-    await runOne(one);
-    console.log(`ok    node    ${one.name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAIL  node    ${one.name}\n${error.stack}`);
-  }
-}
-console.log(`${tests.length - failed} of ${tests.length} passed`);
-process.exit(failed ? 1 : 0);
+await runAll(tests);

@@ -69,6 +69,8 @@ def run_once(row, server, cpus, load, options):
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=RUN_SECONDS_MAX, check=False
             )
+            if row.restart and done.returncode == 0:
+                again = running.start_again(json.loads(done.stdout)["parameters"])
     except servers.Missing as why:
         return {"error": str(why)}
     except subprocess.TimeoutExpired:
@@ -77,7 +79,9 @@ def run_once(row, server, cpus, load, options):
         words = done.stderr.strip().splitlines() or ["no word"]
         return {"error": words[-1]}
     report = json.loads(done.stdout)
-    if report.get("server_use") and report["seconds"]:
+    if row.restart:
+        report.update(again)
+    if (report.get("server_use") or {}).get("cpu_seconds") and report["seconds"]:
         report["cpu_share"] = report["server_use"]["cpu_seconds"] / report["seconds"]
     report["command"] = shlex.join(["pinion", *command[1:-4]])
     return report

@@ -35,12 +35,15 @@ METRICS = {
     "max": Metric("max", "us", False, ("latency", "max")),
     "cpu": Metric("server CPU share", "share", False, ("cpu_share",)),
     "each": Metric("memory of each", "each", False, ("memory", "bytes_each")),
+    "lost": Metric("messages lost", "count", False, ("lost",)),
     "setup": Metric("time to set up", "seconds", False, ("setup_seconds",)),
 }
 
 THROUGHPUT = ("per_cpu", "rate", "rss")
 PAYLOAD = ("bytes_per_cpu", "bytes_rate", "rss")
 STORED = ("rate", "per_cpu", "p50", "p99", "rss")
+LASTING = ("p50", "p99", "rate", "per_cpu", "rss")
+FILTERED = ("rate", "p50", "p99", "per_cpu", "rss")
 READ = ("rate", "per_cpu", "rss")
 LATENCY = ("p50", "p90", "p99", "p999", "p9999", "max", "cpu", "rss")
 
@@ -66,13 +69,58 @@ class Row:
     # JetStream, and how often the second server syncs: "default" (every two minutes) or "always".
     # Pinion acknowledges what is on the disk, always.
     jetstream: str = ""
+    # The load fills a store; then the server is started again, and that is measured.
+    restart: bool = False
 
     def command(self, quick):
         """Arguments of `pinion bench`; memory rows hold instead of running for a time."""
-        if "each" in self.metrics:
+        if "each" in self.metrics or self.restart:
             return list(self.args)
         seconds = self.quick_seconds if quick else self.seconds
         return [*self.args, "--duration", f"{seconds}s"]
+
+
+def jetstream_rows():
+    """The loads of JetStream, those that move payloads in two sizes."""
+    default, always = {"jetstream": "default"}, {"jetstream": "always"}
+    sized = (
+        ("js-async", "Publish, 256 under way, file; its default does not sync",
+         ("js-publish",), STORED, {"rate": 1.5, "per_cpu": 2}, default),
+        ("js-async-always", "Publish, 256 under way, file; it syncs always",
+         ("js-publish",), STORED, {"rate": 50}, always),
+        ("js-sync1", "Publish one by one, 1 connection, file; it syncs always",
+         ("js-publish", "--pending", "1"), LASTING, {"p50": 2}, always),
+        ("js-sync50", "Publish one by one, 50 connections, file; it syncs always",
+         ("js-publish", "--pending", "1", "--connections", "50"), STORED, {"rate": 15}, always),
+        ("js-streams", "Publish to 1 000 streams in turn, file; its default",
+         ("js-publish", "--streams", "1k"), STORED, {"rate": 2}, default),
+        ("js-memory", "Publish, 256 under way, memory",
+         ("js-publish", "--storage", "memory"), STORED, {"rate": 3}, default),
+        ("js-fetch", "Fetch stored messages, none acknowledged",
+         ("js-fetch",), READ, {"rate": 3}, default),
+        ("js-fetch-ack", "Fetch stored messages, each acknowledged",
+         ("js-fetch", "--ack"), READ, {"rate": 3}, default),
+        ("js-ordered", "Ordered consumer", ("js-ordered",), READ, {"rate": 2}, default),
+        ("kv-put", "Key-value put, 1 connection; its default",
+         ("kv-put",), STORED, {"rate": 2}, default),
+        ("kv-get", "Key-value get, 1 connection", ("kv-get",), STORED, {"rate": 2}, default),
+    )
+    for name, title, args, metrics, goals, how in sized:
+        quick = name != "js-streams"
+        yield Row(name, "JetStream", f"{title}, 16 B", args, metrics, goals, 1, rounds_max=3,
+                  quick=quick, **how)
+        yield Row(f"{name}-1k", "JetStream", f"{title}, 1 KiB", (*args, "--size", "1024"), metrics,
+                  goals, 1, rounds_max=3, quick=False, **how)
+    yield Row("js-filter1", "JetStream", "Consumers with a filter on 1 of 1 000 000 subjects",
+              ("js-filter",), FILTERED, {"rate": 10}, 2, rounds_max=2, quick=False, **default)
+    yield Row("js-filter100", "JetStream", "Consumers with 100 filters in 1 000 000 subjects",
+              ("js-filter", "--filters", "100"), FILTERED, {"rate": 10}, 2, rounds_max=2,
+              quick=False, **default)
+    yield Row("js-flood", "JetStream", "Publishes that ask for no acknowledgement, file",
+              ("js-flood",), ("lost", "rate", "per_cpu", "rss"), {}, 2, rounds_max=2, **default)
+    yield Row("js-restart", "JetStream", "Start with 10 000 000 messages on 1 000 000 subjects",
+              ("js-fill", "--count", "10M", "--subjects", "1M"), ("setup", "rss"),
+              {"setup": 10, "rss": 3}, rounds_max=1, quick=False, restart=True, **default)
 
 
 ROWS = (
@@ -109,36 +157,7 @@ ROWS = (
     Row("subs", "Memory", "Per literal subscription, 1 000 000 of them",
         ("subs", "--count", "1M", "--hold", "3s"), ("each", "setup"), {"each": 3}, rounds_max=2,
         quick=False),
-    Row("js-async", "JetStream", "Publish, 256 under way, file; its default does not sync",
-        ("js-publish",), STORED, {"per_cpu": 2, "rate": 1.5}, 1, rounds_max=3,
-        jetstream="default"),
-    Row("js-async-always", "JetStream", "Publish, 256 under way, file; it syncs always",
-        ("js-publish",), STORED, {"rate": 50}, 1, rounds_max=3, jetstream="always"),
-    Row("js-sync1", "JetStream", "Publish one by one, 1 connection, file; it syncs always",
-        ("js-publish", "--pending", "1"), STORED, {"p50": 2}, 1, rounds_max=3,
-        jetstream="always"),
-    Row("js-sync50", "JetStream", "Publish one by one, 50 connections, file; it syncs always",
-        ("js-publish", "--pending", "1", "--connections", "50"), STORED, {"rate": 15}, 1,
-        rounds_max=3, jetstream="always"),
-    Row("js-async1k", "JetStream", "Publish 1 KiB, 256 under way, file; its default",
-        ("js-publish", "--size", "1024"), STORED, {"per_cpu": 2, "rate": 1.5}, 1, rounds_max=3,
-        jetstream="default"),
-    Row("js-streams", "JetStream", "Publish to 1 000 streams in turn, file; its default",
-        ("js-publish", "--streams", "1k"), STORED, {"rate": 2}, 1, rounds_max=2, quick=False,
-        jetstream="default"),
-    Row("js-memory", "JetStream", "Publish, 256 under way, memory",
-        ("js-publish", "--storage", "memory"), STORED, {"rate": 3}, 1, rounds_max=3,
-        jetstream="default"),
-    Row("js-fetch", "JetStream", "Fetch stored messages, none acknowledged",
-        ("js-fetch",), READ, {"rate": 3}, 1, rounds_max=3, jetstream="default"),
-    Row("js-fetch-ack", "JetStream", "Fetch stored messages, each acknowledged",
-        ("js-fetch", "--ack"), READ, {"rate": 3}, 1, rounds_max=3, jetstream="default"),
-    Row("js-ordered", "JetStream", "Ordered consumer",
-        ("js-ordered",), READ, {"rate": 2}, 1, rounds_max=3, jetstream="default"),
-    Row("kv-put", "JetStream", "Key-value put, 1 connection; its default",
-        ("kv-put",), STORED, {"rate": 2}, 1, rounds_max=3, jetstream="default"),
-    Row("kv-get", "JetStream", "Key-value get, 1 connection",
-        ("kv-get",), STORED, {"rate": 2}, 1, rounds_max=3, jetstream="default"),
+    *jetstream_rows(),
     Row("cores", "Cores", "8 pairs spread over 2 cores, against 1 core",
         ("pairs", "--count", "8"), ("per_cpu", "rate"), cores=2),
 )

@@ -1,14 +1,22 @@
-//! What must not run on a core: bcrypt and signatures.
+//! What must not run on a core: bcrypt, signatures and seals.
 //!
-//! A few threads share the proofs that the cores ask for. Whoever offers wrong passwords keeps
+//! A few threads share the proofs that the cores ask for, and what passes between the server and
+//! those who decide who comes in. Whoever offers wrong passwords keeps
 //! these threads busy and nobody else; a core only hands a claim over and takes an answer.
+
+mod callout;
 
 use std::collections::HashMap;
 use std::sync::mpsc;
 
 use nkeys::KeyPair;
 use sha2::{Digest as _, Sha256};
-use shard::{Claim, NonceKey, Outcome, Password, Proof, Shard, Signature};
+use shard::{
+    Claim, Composed, Dispatch, Errand, NonceKey, Outcome, Password, Proof, Shard, Signature,
+};
+
+pub(crate) use callout::Keys;
+use callout::Scribe;
 
 use crate::reactor::Command;
 use crate::reactor::lanes::Waker;
@@ -31,24 +39,39 @@ fn random_text() -> String {
     KeyPair::new_user().seed().expect("a fresh key has a seed")
 }
 
-/// A claim, and where the answer goes.
+/// What is to be done.
+enum Task {
+    Prove(Claim),
+    Dispatch(Dispatch),
+}
+
+/// What is to be done, and where the answer goes.
 struct Job {
-    claim: Claim,
+    task: Task,
     commands: mpsc::Sender<Command>,
     waker: Waker,
 }
 
-/// A claim that was looked at.
+/// What became of a task.
 #[derive(Debug)]
-pub(crate) struct Answered {
-    claim: Claim,
-    outcome: Outcome,
+pub(crate) enum Answered {
+    Proven(Claim, Outcome),
+    /// Nothing if there is no sealing for the key that is configured.
+    Composed(Errand, Option<Composed>),
+    Unsealed(Errand, Option<Vec<u8>>),
 }
 
 impl Answered {
-    /// Tells the shard whose claim it is.
+    /// Tells the shard whose task it was.
     pub(crate) fn hand_in(self, shard: &mut Shard) {
-        shard.proven(self.claim.slot, self.claim.id, self.claim.number, self.outcome);
+        match self {
+            Self::Proven(claim, outcome) => {
+                shard.proven(claim.slot, claim.id, claim.number, outcome);
+            }
+            Self::Composed(errand, Some(composed)) => shard.composed(errand, composed),
+            Self::Composed(errand, None) => shard.unsealed(errand, None),
+            Self::Unsealed(errand, answer) => shard.unsealed(errand, answer.as_deref()),
+        }
     }
 }
 
@@ -63,12 +86,19 @@ pub(crate) struct Provers {
 impl Provers {
     /// Hands claims over; each is answered by a [`Command::Proven`].
     pub(crate) fn prove(&mut self, claims: impl Iterator<Item = Claim>) {
-        for claim in claims {
-            let (commands, waker) = (self.commands.clone(), self.waker.clone());
-            self.next = (self.next + 1) % self.jobs.len();
-            let sent = self.jobs[self.next].send(Job { claim, commands, waker });
-            assert!(sent.is_ok(), "who proves lives as long as the process");
-        }
+        claims.for_each(|claim| self.hand_over(Task::Prove(claim)));
+    }
+
+    /// The same for what passes between the server and those who decide who comes in.
+    pub(crate) fn dispatch(&mut self, dispatches: impl Iterator<Item = Dispatch>) {
+        dispatches.for_each(|dispatch| self.hand_over(Task::Dispatch(dispatch)));
+    }
+
+    fn hand_over(&mut self, task: Task) {
+        let (commands, waker) = (self.commands.clone(), self.waker.clone());
+        self.next = (self.next + 1) % self.jobs.len();
+        let sent = self.jobs[self.next].send(Job { task, commands, waker });
+        assert!(sent.is_ok(), "who proves lives as long as the process");
     }
 }
 
@@ -82,12 +112,13 @@ impl Pool {
     ///
     /// # Errors
     /// If the machine has no thread left.
-    pub(crate) fn start(cores: usize) -> Result<Self, String> {
+    pub(crate) fn start(cores: usize, keys: &Keys) -> Result<Self, String> {
         let start = |number: usize| {
             let (jobs, inbox) = mpsc::channel::<Job>();
+            let keys = keys.clone();
             std::thread::Builder::new()
                 .name(format!("auth-{number}"))
-                .spawn(move || work(&inbox))
+                .spawn(move || work(&inbox, &keys))
                 .map_err(|error| format!("cannot start a thread for passwords: {error}"))?;
             Ok(jobs)
         };
@@ -101,13 +132,23 @@ impl Pool {
     }
 }
 
-fn work(jobs: &mpsc::Receiver<Job>) {
-    let mut prover = Prover::default();
-    while let Ok(Job { claim, commands, waker }) = jobs.recv() {
-        let outcome = prover.look_at(&claim.proof);
-        let answered = Box::new(Answered { claim, outcome });
+fn work(jobs: &mpsc::Receiver<Job>, keys: &Keys) {
+    let (mut prover, scribe) = (Prover::default(), Scribe::new(keys));
+    while let Ok(Job { task, commands, waker }) = jobs.recv() {
+        let answered = match task {
+            Task::Prove(claim) => {
+                let outcome = prover.look_at(&claim.proof);
+                Answered::Proven(claim, outcome)
+            }
+            Task::Dispatch(Dispatch::Compose(errand, inquiry)) => {
+                Answered::Composed(errand, scribe.compose(&inquiry))
+            }
+            Task::Dispatch(Dispatch::Unseal(errand, sealed, by)) => {
+                Answered::Unsealed(errand, scribe.unseal(&sealed, &by))
+            }
+        };
         // A core that has ended needs no answer.
-        if commands.send(Command::Proven(answered)).is_ok() {
+        if commands.send(Command::Proven(Box::new(answered))).is_ok() {
             waker.ring();
         }
     }

@@ -147,6 +147,33 @@ pub(crate) enum Mode {
         #[arg(long, value_enum, default_value_t = Storage::File)]
         storage: Storage,
     },
+    /// `JetStream`: fills a stream of many subjects and leaves it behind
+    JsFill {
+        /// Messages
+        #[arg(long, default_value = "1M", value_parser = count)]
+        count: u64,
+        /// Subjects that are published to in turn
+        #[arg(long, default_value = "1M", value_parser = count)]
+        subjects: u64,
+        #[arg(long, value_enum, default_value_t = Storage::File)]
+        storage: Storage,
+    },
+    /// `JetStream`: consumers with filters in a stream of many subjects, a message each
+    JsFilter {
+        /// Subjects in the stream
+        #[arg(long, default_value = "1M", value_parser = count)]
+        subjects: u64,
+        /// Filters of each consumer
+        #[arg(long, default_value = "1", value_parser = count)]
+        filters: u64,
+        #[arg(long, value_enum, default_value_t = Storage::File)]
+        storage: Storage,
+    },
+    /// `JetStream`: publishes that ask for no acknowledgement, and how many of them are stored
+    JsFlood {
+        #[arg(long, value_enum, default_value_t = Storage::File)]
+        storage: Storage,
+    },
     /// Key-value: puts, one at a time on each connection
     KvPut {
         #[arg(long, default_value = "1")]

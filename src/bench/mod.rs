@@ -27,7 +27,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -54,6 +54,11 @@ pub fn run(args: &[OsString]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    Arguments::command()
 }
 
 fn load(arguments: &Arguments) -> Result<Report, Failure> {
@@ -83,6 +88,9 @@ fn load(arguments: &Arguments) -> Result<Report, Failure> {
         mode @ (Mode::JsPublish { .. }
         | Mode::JsFetch { .. }
         | Mode::JsOrdered { .. }
+        | Mode::JsFill { .. }
+        | Mode::JsFilter { .. }
+        | Mode::JsFlood { .. }
         | Mode::KvPut { .. }
         | Mode::KvGet { .. }) => jetstream::run(mode, &setting)?,
         mode => throughput::run(mode, &setting)?,

@@ -31,6 +31,8 @@ pub(crate) struct Report {
     pub(crate) work_per_second: f64,
     pub(crate) published: u64,
     pub(crate) delivered: u64,
+    /// Messages that were published and are nowhere, in a load that allows for it.
+    pub(crate) lost: Option<u64>,
     pub(crate) payload_bytes: u64,
     pub(crate) payload_bytes_per_second: f64,
     /// The rest needs `--server-pid`.
@@ -208,6 +210,9 @@ impl Report {
                 self.load.bytes_per_read,
                 self.load.bytes_per_write,
             );
+        }
+        if let Some(lost) = self.lost {
+            let _ = write!(text, "\n  lost: {lost} of {}", self.published);
         }
         if let Some(seconds) = self.setup_seconds {
             let _ = write!(text, "\n  set up in {seconds:.3} s");

@@ -9,20 +9,22 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use accounts::Directory;
 use base::CoreId;
 use base::limits::{CORES_MAX, LANE_BYTES};
 use glommio::{LocalExecutorBuilder, Placement};
+use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{SigSet, Signal};
 use shard::{Config, way_in};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
 
-use crate::auth::Pool;
+use crate::auth::{Keys, Pool};
 use crate::config::{Options, Port, reload};
 use crate::jetstream;
 use crate::listen;
 use crate::log::{self, Logger};
+use crate::memory;
 use crate::monitor::{self, Notice, Notices, Reach, Settled};
 use crate::process::{self, PortsFile};
 use crate::reactor::gate::upgrade::Terms;
@@ -35,8 +37,9 @@ use settings::{advertised, random_seed, shard_config_after};
 pub(crate) use machine::{MEMLOCK_LEAST, check_ring};
 pub use settings::shard_config;
 
-/// Memory that each executor registers for disk I/O. No disk I/O happens yet; the least that the
-/// library accepts keeps within the usual limit on locked memory.
+/// Memory that each executor registers for disk I/O of its own. Nothing uses it, since disks have
+/// rings of their own (`docs/decisions/disk-ring.md`): the least that the library accepts keeps
+/// within the usual limit on locked memory.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// How long a stop waits until the system account has been told of it.
@@ -44,6 +47,9 @@ const GOODBYE_WAIT: Duration = Duration::from_millis(500);
 
 /// Starts the broker and runs it until it is told to stop.
 pub fn run(options: Options) -> ExitCode {
+    memory::keep_buffers();
+    // Threads inherit this, so it comes before the first of them.
+    signals().thread_block().expect("the set is made of signals that there are");
     let logger = match log::start((&options).into()) {
         Ok(logger) => logger,
         Err(problem) => {
@@ -81,6 +87,7 @@ fn abort_on_panic(logger: &Logger) {
 struct Server {
     options: Options,
     config: Config,
+    keys: Keys,
     logger: Logger,
     secrets: Files,
     cores: Vec<Core>,
@@ -123,13 +130,15 @@ impl Server {
         if count > CORES_MAX {
             return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
         }
-        let mut config = shard_config(&options);
+        let keys = Keys::new();
+        let mut config = shard_config_after(&options, &Directory::default(), &keys);
         let secrets = Files::read(&options)?;
         for (level, line) in process::banner(&options, &config.server_id, None) {
             logger.line(level, line);
         }
         if let Some(path) = &options.pid_file {
-            process::write_pid_file(path)?;
+            process::write_pid_file(path)
+                .map_err(|reason| format!("Could not write pidfile: {reason}"))?;
         }
         secrets.warn(logger);
         let (websocket, websocket_address) = listen_for_websocket(&options, logger)?;
@@ -150,6 +159,7 @@ impl Server {
         let mut server = Self {
             options,
             config,
+            keys,
             logger: logger.clone(),
             secrets,
             cores: Vec::new(),
@@ -190,7 +200,7 @@ impl Server {
         reports: &mpsc::Sender<Report>,
         jetstream: &mut Option<jetstream::Parts>,
     ) -> Result<(), String> {
-        let pool = Pool::start(count)?;
+        let pool = Pool::start(count, &self.keys)?;
         for (number, lanes) in (0_u8..).zip(mesh(count)?) {
             let (commands, commands_out) = mpsc::channel();
             let waker = lanes.own.clone();
@@ -282,20 +292,19 @@ impl Server {
     }
 
     /// Does what a signal asks for. True if that is to stop.
-    fn on_signal(&mut self, signal: i32) -> bool {
+    fn on_signal(&mut self, signal: Signal) -> bool {
+        self.logger.info(format_args!("Trapped {:?} signal", process::signal_name(signal)));
         match signal {
-            SIGTERM if self.lame_duck => return false,
-            SIGINT | SIGTERM => {
-                self.logger.debug(format_args!("Trapped {:?} signal", name_of(signal)));
-                return true;
-            }
-            SIGUSR1 => self.logger.reopen(),
-            SIGUSR2 => {
+            // Whoever sends clients away wants that finished.
+            Signal::SIGTERM => return !self.lame_duck,
+            Signal::SIGINT => return true,
+            Signal::SIGUSR1 => self.logger.reopen(),
+            Signal::SIGUSR2 if !self.lame_duck => {
                 self.lame_duck = true;
                 self.notices.send(Notice::LameDuck);
                 self.tell(|| Command::LameDuck);
             }
-            SIGHUP => self.reload(Vec::new()),
+            Signal::SIGHUP => self.reload(Vec::new()),
             _ => {}
         }
         false
@@ -344,11 +353,9 @@ impl Server {
     }
 
     fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
-        let fresh = shard_config_after(&options, &self.config.accounts);
+        let fresh = shard_config_after(&options, &self.config.accounts, &self.keys);
         let mut config = Config {
-            server_id: self.config.server_id.clone(),
             server_name: self.config.server_name.clone(),
-            xkey: self.config.xkey.clone(),
             nonce_key: self.config.nonce_key,
             port: advertised(&options).1.unwrap_or(self.address.port()),
             ..fresh
@@ -379,6 +386,8 @@ impl Server {
             options: self.options.clone(),
             config: self.config.clone(),
             directory: self.config.accounts.clone(),
+            https: self.secrets.monitor(),
+            certificates_end: self.secrets.ends(),
             loaded: monitor::wall(),
         }
     }
@@ -395,9 +404,9 @@ impl Server {
             }
             reload::Kind::PidFile => {
                 if let Some(path) = &self.options.pid_file
-                    && let Err(problem) = process::write_pid_file(path)
+                    && let Err(reason) = process::write_pid_file(path)
                 {
-                    self.logger.error(problem);
+                    self.logger.error(format_args!("Failed to write pidfile: {reason}"));
                 }
             }
             reload::Kind::PortsFile => self.move_ports_file(),
@@ -424,7 +433,8 @@ impl Server {
         let door = self.options.websocket.as_ref();
         let scheme = websocket_scheme(door.is_some_and(|door| door.tls.is_some()));
         let websocket = self.websocket.map(|address| (scheme, address));
-        PortsFile::write(directory, self.address, self.monitor, websocket)
+        let monitor = self.monitor.map(|address| (monitor::scheme(&self.options), address));
+        PortsFile::write(directory, self.address, monitor, websocket)
     }
 
     fn tell(&self, command: impl Fn() -> Command) {
@@ -485,13 +495,22 @@ fn listen_for_websocket(
     Ok((Some(listener), Some(address)))
 }
 
+/// The signals that mean something to a server.
+fn signals() -> SigSet {
+    use Signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+    [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2].into_iter().collect()
+}
+
+/// Waits for signals, which all threads block. Supervisors send a lame duck `TERM` right behind
+/// `USR2`: handlers would run in the opposite order where both are pending, and so stop it at once.
+/// Whoever waits is given the lower number first.
 fn watch_signals(reports: mpsc::Sender<Report>) -> Result<(), String> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])
-        .map_err(|error| format!("cannot watch signals: {error}"))?;
     let watch = move || {
-        for signal in &mut signals {
-            if reports.send(Report::Signal(signal)).is_err() {
-                return;
+        loop {
+            match signals().wait() {
+                Ok(signal) if reports.send(Report::Signal(signal)).is_err() => return,
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => unreachable!("signals that there are can be waited for: {error}"),
             }
         }
     };
@@ -500,10 +519,6 @@ fn watch_signals(reports: mpsc::Sender<Report>) -> Result<(), String> {
         .spawn(watch)
         .map_err(|error| format!("cannot watch signals: {error}"))?;
     Ok(())
-}
-
-const fn name_of(signal: i32) -> &'static str {
-    if signal == SIGINT { "interrupt" } else { "terminated" }
 }
 
 /// A lane each way between any two cores.

@@ -3,11 +3,10 @@
 use std::hash::{BuildHasher as _, Hasher as _};
 
 use accounts::{Directory, StorageLimits};
-use nkeys::{KeyPair, XKey};
 use shard::{Config, way_in};
 
-use crate::auth;
-use crate::config::{Options, Port};
+use crate::auth::{self, Keys};
+use crate::config::{Options, Port, WebSocket};
 
 /// A seed that nobody can guess: the standard library keys its hasher from the system's randomness.
 pub(super) fn random_seed() -> u64 {
@@ -16,17 +15,17 @@ pub(super) fn random_seed() -> u64 {
 
 /// What the shards of a server with these options are configured with; its identity is new.
 pub fn shard_config(options: &Options) -> Config {
-    shard_config_after(options, &Directory::default())
+    shard_config_after(options, &Directory::default(), &Keys::new())
 }
 
-/// The same for a server whose accounts were others before.
-pub(super) fn shard_config_after(options: &Options, earlier: &Directory) -> Config {
+/// The same for a server with keys, whose accounts were others before.
+pub(super) fn shard_config_after(options: &Options, earlier: &Directory, keys: &Keys) -> Config {
     let mut accounts = options.accounts.clone().after(earlier);
     if options.jetstream.is_some() && accounts.is_global_only() {
         // Where nobody else is named, everybody stores messages in the global account.
         accounts.accounts[0].jetstream = Some(StorageLimits::default());
     }
-    let server_id = KeyPair::new_server().public_key();
+    let (server_id, xkey) = keys.public();
     let (host, port) = advertised(options);
     let port = port.unwrap_or(match options.port {
         Port::Fixed(port) => port,
@@ -35,7 +34,8 @@ pub(super) fn shard_config_after(options: &Options, earlier: &Directory) -> Conf
     Config {
         server_name: options.server_name.clone().unwrap_or_else(|| server_id.clone()),
         server_id,
-        xkey: XKey::new().public_key(),
+        tags: options.tags.clone(),
+        xkey,
         host,
         port,
         auth: options.authorization.to_auth(&accounts),
@@ -65,19 +65,7 @@ pub(super) fn shard_config_after(options: &Options, earlier: &Directory) -> Conf
         domain: options.jetstream.as_ref().map_or_else(String::new, |js| js.domain.clone()),
         lame_duck_grace: options.lame_duck_grace_period,
         proxy_protocol: options.proxy_protocol,
-        websocket: options.websocket.as_ref().map(|door| way_in::WebSocket {
-            host: door.host.clone(),
-            port: match door.port {
-                Port::Fixed(port) => port,
-                Port::Random => 0,
-            },
-            tls: door.tls.is_some(),
-            pinned: door.tls.as_ref().map_or_else(Vec::new, |tls| tls.pinned.clone()),
-            handshake_timeout: door.handshake_timeout,
-            auth_timeout: door.auth_timeout,
-            ping_interval: door.ping_interval,
-            overrides_auth: false,
-        }),
+        websocket: options.websocket.as_ref().map(|door| websocket(options, door)),
         tls: options.tls.as_ref().map(|tls| way_in::Tls {
             optional: options.allow_non_tls,
             verify: tls.verify,
@@ -88,6 +76,23 @@ pub(super) fn shard_config_after(options: &Options, earlier: &Directory) -> Conf
             pinned: tls.pinned.clone(),
         }),
         ..Config::default()
+    }
+}
+
+fn websocket(options: &Options, door: &WebSocket) -> way_in::WebSocket {
+    way_in::WebSocket {
+        host: door.host.clone(),
+        port: match door.port {
+            Port::Fixed(port) => port,
+            Port::Random => 0,
+        },
+        tls: door.tls.is_some(),
+        map: door.tls.as_ref().is_some_and(|tls| tls.map),
+        pinned: door.tls.as_ref().map_or_else(Vec::new, |tls| tls.pinned.clone()),
+        handshake_timeout: door.handshake_timeout,
+        auth_timeout: door.auth_timeout,
+        ping_interval: door.ping_interval,
+        overrides_auth: options.authorization.websocket.is_some(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Flags in Go's manner: `-x v`, `-x=v`, `--x v`, long names behind one dash, `-b` or `-b=false`.
 //!
-//! A table and sixty lines; `docs/decisions/command-line.md` says why no library does this.
+//! A table and sixty lines; `docs/decisions/command-line.md` says why no library does this. The
+//! help, the manual page and the completions are made from the same table.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -48,9 +49,31 @@ pub(super) struct Cluster {
     pub(super) routes: String,
 }
 
-struct Flag {
-    names: &'static [&'static str],
+/// Flags that belong together.
+pub(super) struct Section {
+    pub(super) title: &'static str,
+    pub(super) flags: &'static [Flag],
+}
+
+/// A flag, and what is said about it.
+pub(super) struct Flag {
+    /// Without dashes; the shortest first.
+    pub(super) names: &'static [&'static str],
+    /// What its value is called; nothing for a switch.
+    pub(super) value: &'static str,
+    pub(super) text: &'static str,
     take: Take,
+}
+
+impl Flag {
+    /// Its names as they are shown: one dash in front of a letter and of what stands for two, two
+    /// in front of a word. Any number is taken.
+    pub(super) fn spellings(&self) -> impl Iterator<Item = String> {
+        self.names.iter().map(|name| {
+            let is_short = name.len() <= 2 || name.bytes().all(|byte| byte.is_ascii_uppercase());
+            format!("{}{name}", if is_short { "-" } else { "--" })
+        })
+    }
 }
 
 enum Take {
@@ -81,8 +104,9 @@ pub(super) fn parse(arguments: &[String]) -> Result<CommandLine, String> {
             Some((name, value)) => (name, Some(value)),
             None => (body, None),
         };
-        let flag = FLAGS
+        let flag = SECTIONS
             .iter()
+            .flat_map(|section| section.flags)
             .find(|flag| flag.names.contains(&name))
             .ok_or_else(|| format!("flag provided but not defined: -{name}"))?;
         if let Take::Bool(set) = flag.take {
@@ -144,111 +168,211 @@ impl CommandLine {
     }
 }
 
-const fn bool(names: &'static [&'static str], set: fn(&mut CommandLine, bool)) -> Flag {
-    Flag { names, take: Take::Bool(set) }
+const fn bool(
+    names: &'static [&'static str],
+    text: &'static str,
+    set: fn(&mut CommandLine, bool),
+) -> Flag {
+    Flag { names, value: "", text, take: Take::Bool(set) }
 }
 
-const fn integer(names: &'static [&'static str], set: fn(&mut CommandLine, i64)) -> Flag {
-    Flag { names, take: Take::Integer(set) }
+const fn integer(
+    names: &'static [&'static str],
+    value: &'static str,
+    text: &'static str,
+    set: fn(&mut CommandLine, i64),
+) -> Flag {
+    Flag { names, value, text, take: Take::Integer(set) }
 }
 
-const fn text(names: &'static [&'static str], set: fn(&mut CommandLine, String)) -> Flag {
-    Flag { names, take: Take::Text(set) }
+const fn text(
+    names: &'static [&'static str],
+    value: &'static str,
+    text: &'static str,
+    set: fn(&mut CommandLine, String),
+) -> Flag {
+    Flag { names, value, text, take: Take::Text(set) }
 }
 
 const fn parsed(
     names: &'static [&'static str],
+    value: &'static str,
+    text: &'static str,
     set: fn(&mut CommandLine, &str) -> Result<(), String>,
 ) -> Flag {
-    Flag { names, take: Take::Parsed(set) }
+    Flag { names, value, text, take: Take::Parsed(set) }
 }
 
-static FLAGS: &[Flag] = &[
-    bool(&["h", "help"], |l, v| l.help = v),
-    bool(&["v", "version"], |l, v| l.version = v),
-    bool(&["help_tls"], |l, v| l.tls_help = v),
-    bool(&["t"], |l, v| l.check = v),
-    text(&["c", "config"], |l, v| l.config = v),
-    text(&["sl", "signal"], |l, v| l.signal = v),
-    text(&["a", "addr", "net"], |l, v| l.settings.host = Some(v)),
-    integer(&["p", "port"], |l, v| l.settings.port = Some(v)),
-    text(&["n", "name", "server_name"], |l, v| {
+/// Every flag there is.
+pub(super) static SECTIONS: &[Section] = &[
+    Section { title: "Server Options", flags: SERVER },
+    Section { title: "Core Options", flags: CORES },
+    Section { title: "Logging Options", flags: LOGGING },
+    Section { title: "JetStream Options", flags: JETSTREAM },
+    Section { title: "Authorization Options", flags: AUTHORIZATION },
+    Section { title: "TLS Options", flags: TLS },
+    Section { title: "Cluster Options", flags: CLUSTER },
+    Section { title: "Common Options", flags: COMMON },
+];
+
+static SERVER: &[Flag] = &[
+    text(&["a", "addr", "net"], "host", "Address to listen on (default: 0.0.0.0)", |l, v| {
+        l.settings.host = Some(v);
+    }),
+    integer(
+        &["p", "port"],
+        "port",
+        "Port for clients, -1 for a free one (default: 4222)",
+        |l, v| {
+            l.settings.port = Some(v);
+        },
+    ),
+    text(&["n", "name", "server_name"], "name", "Name of this server (default: its id)", |l, v| {
         l.settings.server_name = Some(v);
     }),
-    text(&["client_advertise"], |l, v| {
-        l.settings.client_advertise = Some(v);
+    text(&["P", "pid"], "file", "Write the process id to this file", |l, v| {
+        l.settings.pid_file = Some(v);
     }),
-    text(&["P", "pid"], |l, v| l.settings.pid_file = Some(v)),
-    text(&["ports_file_dir"], |l, v| {
-        l.settings.ports_file_dir = Some(v);
+    integer(&["m", "http_port"], "port", "Port for http monitoring", |l, v| {
+        l.settings.http_port = (v != 0).then_some(v);
     }),
-    // Monitoring.
-    integer(&["m", "http_port"], |l, v| l.settings.http_port = (v != 0).then_some(v)),
-    integer(&["ms", "https_port"], |l, v| {
+    integer(&["ms", "https_port"], "port", "Port for https monitoring", |l, v| {
         l.settings.https_port = (v != 0).then_some(v);
     }),
-    // Log.
-    text(&["l", "log"], |l, v| l.settings.log_file = Some(v)),
-    integer(&["log_size_limit"], |l, v| {
+    text(&["c", "config"], "file", "Configuration file", |l, v| l.config = v),
+    bool(&["t"], "Check the configuration file and exit", |l, v| l.check = v),
+    text(
+        &["sl", "signal"],
+        "signal[=pid]",
+        "Signal a running server: ldm, stop, quit, term, reopen, reload. The pid is a process id, \
+         a file that holds one, or the start of one followed by *",
+        |l, v| l.signal = v,
+    ),
+    text(
+        &["client_advertise"],
+        "address",
+        "Address that clients are told to connect to",
+        |l, v| {
+            l.settings.client_advertise = Some(v);
+        },
+    ),
+    text(&["ports_file_dir"], "dir", "Write <executable>_<pid>.ports to this directory", |l, v| {
+        l.settings.ports_file_dir = Some(v);
+    }),
+];
+
+/// Our own.
+static CORES: &[Flag] = &[
+    parsed(&["profile"], "name", "dev, latency or throughput: fills in the two below", set_profile),
+    parsed(
+        &["cores"],
+        "number",
+        "Cores to use (default: all that the process may run on)",
+        set_cores,
+    ),
+    parsed(&["spin"], "duration", "How long a core looks for work before it sleeps", set_spin),
+];
+
+static LOGGING: &[Flag] = &[
+    text(&["l", "log"], "file", "Log to this file instead of standard error", |l, v| {
+        l.settings.log_file = Some(v);
+    }),
+    bool(&["T", "logtime"], "Stamp log lines with the time (default: true)", |l, v| {
+        l.settings.logtime = Some(v);
+    }),
+    bool(&["logtime_utc"], "The same in UTC instead of local time", |l, v| {
+        l.settings.logtime_utc = Some(v);
+    }),
+    bool(&["s", "syslog"], "Log to syslog", |l, v| l.missing("--syslog", v)),
+    text(
+        &["r", "remote_syslog"],
+        "address",
+        "Address of a syslog server (udp://localhost:514)",
+        |l, v| l.missing("--remote_syslog", !v.is_empty()),
+    ),
+    bool(&["D", "debug"], "Log debugging lines", |l, v| l.settings.debug = Some(v)),
+    bool(&["V", "trace"], "Log protocol lines", |l, v| l.settings.trace = Some(v)),
+    bool(&["VV"], "Log protocol lines, the system account's too", |l, v| l.verbose = Some(v)),
+    bool(&["DV"], "Both -D and -V", |l, v| l.debug_and_trace = Some(v)),
+    bool(&["DVV"], "Both -D and -VV", |l, v| l.debug_and_verbose = Some(v)),
+    integer(&["log_size_limit"], "limit", "Set the log file aside at this many bytes", |l, v| {
         l.settings.log_size_limit = Some(v);
     }),
-    integer(&["max_traced_msg_len"], |l, v| {
-        l.settings.max_traced_msg_len = Some(v);
+    integer(
+        &["max_traced_msg_len"],
+        "len",
+        "Show at most this many bytes of a message (default: all)",
+        |l, v| l.settings.max_traced_msg_len = Some(v),
+    ),
+];
+
+static JETSTREAM: &[Flag] = &[
+    bool(&["js", "jetstream"], "Enable JetStream", |l, v| l.settings.jetstream = Some(v)),
+    text(&["sd", "store_dir"], "dir", "Directory for its data", |l, v| {
+        l.settings.store_dir = Some(v);
     }),
-    bool(&["T", "logtime"], |l, v| l.settings.logtime = Some(v)),
-    bool(&["logtime_utc"], |l, v| l.settings.logtime_utc = Some(v)),
-    bool(&["D", "debug"], |l, v| l.settings.debug = Some(v)),
-    bool(&["V", "trace"], |l, v| l.settings.trace = Some(v)),
-    bool(&["VV"], |l, v| l.verbose = Some(v)),
-    bool(&["DV"], |l, v| l.debug_and_trace = Some(v)),
-    bool(&["DVV"], |l, v| l.debug_and_verbose = Some(v)),
-    bool(&["s", "syslog"], |l, v| l.missing("--syslog", v)),
-    text(&["r", "remote_syslog"], |l, v| {
-        l.missing("--remote_syslog", !v.is_empty());
+];
+
+static AUTHORIZATION: &[Flag] = &[
+    text(&["user"], "user", "User that clients must name", |l, v| {
+        l.settings.username = Some(v);
     }),
-    // Who may connect.
-    text(&["user"], |l, v| l.settings.username = Some(v)),
-    text(&["pass"], |l, v| l.settings.password = Some(v)),
-    text(&["auth"], |l, v| l.settings.token = Some(v)),
-    // What is stored.
-    text(&["sd", "store_dir"], |l, v| l.settings.store_dir = Some(v)),
-    bool(&["js", "jetstream"], |l, v| l.settings.jetstream = Some(v)),
-    // Cores, our own.
-    parsed(&["cores"], set_cores),
-    parsed(&["spin"], set_spin),
-    parsed(&["profile"], set_profile),
-    // Features still to come.
-    bool(&["tls"], |l, v| l.tls.on = Some(v)),
-    bool(&["tlsverify"], |l, v| {
-        l.tls.details = true;
-        l.tls.verify = v;
+    text(&["pass"], "password", "Password that goes with it", |l, v| {
+        l.settings.password = Some(v);
     }),
-    text(&["tlscert"], |l, v| {
+    text(&["auth"], "token", "Token that clients must give", |l, v| l.settings.token = Some(v)),
+];
+
+static TLS: &[Flag] = &[
+    bool(&["tls"], "Enable TLS without verifying clients", |l, v| l.tls.on = Some(v)),
+    text(&["tlscert"], "file", "Certificate of this server", |l, v| {
         l.tls.details = true;
         l.tls.certificate = v;
     }),
-    text(&["tlskey"], |l, v| {
+    text(&["tlskey"], "file", "Its private key", |l, v| {
         l.tls.details = true;
         l.tls.key = v;
     }),
-    text(&["tlscacert"], |l, v| {
+    bool(&["tlsverify"], "Enable TLS and verify clients", |l, v| {
+        l.tls.details = true;
+        l.tls.verify = v;
+    }),
+    text(&["tlscacert"], "file", "Certificate authority of the clients", |l, v| {
         l.tls.details = true;
         l.tls.authorities = v;
     }),
-    text(&["cluster", "cluster_listen"], |l, v| {
+];
+
+/// Still to come, but checked.
+static CLUSTER: &[Flag] = &[
+    text(&["routes"], "url, url", "Servers to connect to", |l, v| l.cluster.routes = v),
+    text(&["cluster", "cluster_listen"], "url", "Where to listen for other servers", |l, v| {
         l.cluster.listen = Some(v);
     }),
-    text(&["routes"], |l, v| l.cluster.routes = v),
-    text(&["cluster_name"], |l, v| {
+    text(&["cluster_name"], "name", "Name of the cluster (default: made up)", |l, v| {
         l.missing("--cluster_name", !v.is_empty());
     }),
-    text(&["cluster_advertise"], |l, v| {
-        l.missing("--cluster_advertise", !v.is_empty());
+    bool(&["no_advertise"], "Do not tell clients about other servers", |l, v| {
+        l.missing("--no_advertise", v);
     }),
-    bool(&["no_advertise"], |l, v| l.missing("--no_advertise", v)),
-    integer(&["connect_retries"], |l, v| {
-        l.missing("--connect_retries", v != 0);
-    }),
+    text(
+        &["cluster_advertise"],
+        "address",
+        "Address that other servers are told to connect to",
+        |l, v| l.missing("--cluster_advertise", !v.is_empty()),
+    ),
+    integer(
+        &["connect_retries"],
+        "number",
+        "How often to retry a server that was learned about",
+        |l, v| l.missing("--connect_retries", v != 0),
+    ),
+];
+
+static COMMON: &[Flag] = &[
+    bool(&["h", "help"], "Show this text", |l, v| l.help = v),
+    bool(&["v", "version"], "Show the version", |l, v| l.version = v),
+    bool(&["help_tls"], "Show help on TLS", |l, v| l.tls_help = v),
 ];
 
 /// A word of ours, or the reference's port for profiles of its own.
@@ -274,4 +398,33 @@ fn set_spin(line: &mut CommandLine, value: &str) -> Result<(), String> {
     let nanoseconds = u64::try_from(nanoseconds).map_err(|_| "cannot be negative")?;
     line.settings.spin = Some(Duration::from_nanos(nanoseconds));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Every name under which nats-server 2.15.1 knows a flag.
+    const REFERENCE: &str = "\
+        D DV DVV P T V VV a addr auth c client_advertise cluster cluster_advertise \
+        cluster_listen cluster_name config connect_retries debug h help help_tls http_port \
+        https_port jetstream js l log log_size_limit logtime logtime_utc m max_traced_msg_len \
+        ms n name net no_advertise p pass pid port ports_file_dir profile r remote_syslog \
+        routes s sd server_name signal sl store_dir syslog t tls tlscacert tlscert tlskey \
+        tlsverify trace user v version";
+
+    #[test]
+    fn every_flag_of_the_reference_is_there_and_two_of_our_own() {
+        let all = SECTIONS.iter().flat_map(|section| section.flags).flat_map(|flag| flag.names);
+        let mut ours: BTreeSet<&str> = BTreeSet::new();
+        for name in all {
+            assert!(ours.insert(name), "{name} stands for two flags");
+        }
+        let reference: BTreeSet<&str> = REFERENCE.split(' ').collect();
+        assert_eq!(reference.difference(&ours).count(), 0, "{reference:?}");
+        let own: Vec<&str> = ours.difference(&reference).copied().collect();
+        assert_eq!(own, ["cores", "spin"], "and `profile`, which takes names, too");
+    }
 }

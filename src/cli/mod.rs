@@ -1,4 +1,4 @@
-//! The command line: every flag of nats-server, and two of our own.
+//! The command line: every flag of nats-server, and a few of our own.
 //!
 //! [`launch`] goes from the arguments to [`Options`] or to an exit; whatever nats-server decides
 //! before it listens is decided here, in its order: flags, version and help, a signal to another
@@ -10,13 +10,19 @@ use crate::config::{self, Options, Pair, Tls};
 use crate::notation::{quote, split_host_port};
 use crate::{process, tls};
 
+mod completions;
 mod flags;
+mod manual;
 mod usage;
+mod words;
 
 use flags::CommandLine;
 
 /// The name by which the program speaks of itself.
 pub const EXECUTABLE: &str = "pinion";
+/// The other name that it may be started under: then scripts that look at what it prints find what
+/// they know.
+pub const STAND_IN: &str = "nats-server";
 /// Our version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -41,43 +47,59 @@ pub enum Launch {
     },
 }
 
-/// Decides what `arguments`, without the program's name, ask for.
-pub fn launch(arguments: &[String]) -> Launch {
+/// Decides what `arguments`, without the program's name, ask for. `called` is that name, perhaps
+/// with a path.
+pub fn launch(called: &str, arguments: &[String]) -> Launch {
+    let name = if called.rsplit('/').next() == Some(STAND_IN) { STAND_IN } else { EXECUTABLE };
     // The reference's usage function exits with zero before its flag library can exit with two.
     let line = match flags::parse(arguments) {
         Ok(line) => line,
-        Err(problem) => return exit(0, usage::text(), format!("{problem}\n")),
+        Err(problem) => return exit(0, usage::text(name), format!("{problem}\n")),
     };
-    let word = line.words.first().map(|word| word.to_lowercase());
+    let failure = |problem: &str| exit(1, String::new(), format!("{name}: {problem}\n"));
     if line.version {
-        return exit(0, format!("{EXECUTABLE}: v{VERSION}\n"), String::new());
+        return print(version(name));
     }
     if line.help {
-        return exit(0, usage::text(), String::new());
+        return print(usage::text(name));
     }
     if line.tls_help {
-        return exit(0, usage::TLS.to_owned(), String::new());
+        return print(usage::TLS.to_owned());
     }
-    match word.as_deref() {
-        Some("version") => return exit(0, format!("{EXECUTABLE}: v{VERSION}\n"), String::new()),
-        Some("help") => return exit(0, usage::text(), String::new()),
-        Some(_) => {
-            let word = quote(&line.words[0]);
-            return failure(&format!("unrecognized command: {word}"));
-        }
-        None => {}
+    if let Some(word) = line.words.first() {
+        return match (word.to_lowercase().as_str(), line.words.get(1).map(String::as_str)) {
+            ("version", _) => print(version(name)),
+            ("help", _) => print(usage::text(name)),
+            ("man", _) => print(manual::page()),
+            ("completions", Some(shell)) if words::SHELLS.contains(&shell) => {
+                print(completions::script(shell))
+            }
+            ("completions", _) => {
+                failure(&format!("which shell? completions {}", words::SHELLS.join("|")))
+            }
+            _ => failure(&format!("unrecognized command: {}", quote(word))),
+        };
     }
     if !line.signal.is_empty() {
         return match process::signal(&line.signal) {
-            Ok(()) => exit(0, String::new(), String::new()),
+            Ok(()) => print(String::new()),
             Err(problem) => failure(&problem),
         };
     }
-    configure(line).unwrap_or_else(|problem| failure(&problem))
+    configure(name, line).unwrap_or_else(|problem| failure(&problem))
+}
+
+/// Under the reference's name the version is that of the release whose protocol is spoken: scripts
+/// gate features on it, as clients do on INFO's.
+fn version(name: &str) -> String {
+    if name == STAND_IN {
+        return format!("{name}: v{}\n", shard::Config::default().version);
+    }
+    format!("{name}: v{VERSION}\n")
 }
 
 /// The file, then the command line over it.
-fn configure(line: CommandLine) -> Result<Launch, String> {
+fn configure(name: &str, line: CommandLine) -> Result<Launch, String> {
     if line.config.is_empty() {
         if line.check {
             let needed = "must specify [-c, --config] option to check configuration file syntax";
@@ -99,7 +121,7 @@ fn configure(line: CommandLine) -> Result<Launch, String> {
         return Err(warnings);
     }
     let verdict =
-        format!("{EXECUTABLE}: configuration file {} is valid ({})\n", line.config, file.digest);
+        format!("{name}: configuration file {} is valid ({})\n", line.config, file.digest);
     Ok(exit(0, String::new(), verdict))
 }
 
@@ -176,8 +198,8 @@ fn want_cluster(line: &mut CommandLine) -> Result<(), String> {
     Ok(())
 }
 
-fn failure(problem: &str) -> Launch {
-    exit(1, String::new(), format!("{EXECUTABLE}: {problem}\n"))
+fn print(stdout: String) -> Launch {
+    exit(0, stdout, String::new())
 }
 
 fn exit(code: u8, stdout: String, stderr: String) -> Launch {
@@ -199,7 +221,7 @@ mod tests {
     fn options(line: &str) -> Options {
         let words: Vec<String> =
             line.split_whitespace().map(|word| word.replace("FILES", FILES)).collect();
-        match launch(&words) {
+        match launch(EXECUTABLE, &words) {
             Launch::Start { options, .. } => *options,
             exit @ Launch::Exit { .. } => panic!("{line}: {exit:?}"),
         }
@@ -274,12 +296,40 @@ mod tests {
     fn warnings_do_not_keep_from_starting() {
         let file = format!("{FILES}/duration-integer.conf");
         let words = ["-c".to_owned(), file.clone()];
-        let Launch::Start { options, stderr } = launch(&words) else {
+        let Launch::Start { options, stderr } = launch(EXECUTABLE, &words) else {
             panic!("it must start");
         };
         let reason = "write_deadline should be converted to a duration";
         let warning = format!("{file}:1:0: invalid use of field \"write_deadline\": {reason}\n");
         assert_eq!(stderr, warning);
         assert_eq!(options.write_deadline, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn the_name_it_is_called_by_is_the_name_it_uses() {
+        let outcome = |called: &str, words: &[&str]| {
+            let words: Vec<String> = words.iter().copied().map(str::to_owned).collect();
+            match launch(called, &words) {
+                Launch::Exit { code, stdout, stderr } => (code, stdout + &stderr),
+                Launch::Start { .. } => panic!("nothing is to be started"),
+            }
+        };
+        let own = format!("pinion: v{VERSION}\n");
+        assert_eq!(outcome("target/debug/pinion", &["-v"]), (0, own.clone()));
+        assert_eq!(outcome("broker", &["version"]), (0, own));
+        let reference = (0, "nats-server: v2.15.1\n".to_owned());
+        assert_eq!(outcome("/usr/bin/nats-server", &["--version"]), reference);
+        let problem = "nats-server: unrecognized command: \"x\"\n".to_owned();
+        assert_eq!(outcome("nats-server", &["x"]), (1, problem));
+        let (_, help) = outcome("nats-server", &["--help"]);
+        assert!(help.starts_with("\nUsage: nats-server [options]"), "{help}");
+    }
+
+    #[test]
+    fn completions_are_for_shells_that_are_known() {
+        for words in [&["completions"][..], &["completions", "sh"]] {
+            let words: Vec<String> = words.iter().copied().map(str::to_owned).collect();
+            assert!(matches!(launch(EXECUTABLE, &words), Launch::Exit { code: 1, .. }));
+        }
     }
 }

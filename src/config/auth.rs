@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use accounts::{ConnectionKind, ConnectionKinds, Permissions, Secret};
 
+use super::callout::{self, Callout};
 use super::nkey::{self, Kind};
 pub(super) use super::permissions::{check_permissions, is_subject, read_permissions};
 use super::schema::{Reader, array, at, boolean, map, text};
@@ -42,7 +43,7 @@ pub(super) struct Credentials {
     pub(super) proxy_required: bool,
     /// `users`, if there is such a list.
     pub(super) users: Option<Vec<User>>,
-    pub(super) has_callout: bool,
+    pub(super) callout: Option<Callout>,
     /// For users without permissions of their own.
     pub(super) permissions: Option<Permissions>,
 }
@@ -64,9 +65,7 @@ pub(super) fn set_authorization(reader: &mut Reader, _: &str, node: &Node) -> Re
     if (has_user || !block.password.is_empty()) && has_token {
         return Err(at(node, "Cannot have a user/pass and token"));
     }
-    if block.has_callout {
-        settings.missing_features.push("authorization.auth_callout".to_owned());
-    }
+    settings.callout = Some(block.callout.take());
     if block.users.is_none() && reader.users.is_empty() {
         return Ok(());
     }
@@ -118,12 +117,10 @@ pub(super) fn read_credentials(reader: &mut Reader, node: &Node) -> Result<Crede
                     Err(problem) => reader.errors.push(problem),
                 }
             }
-            "auth_callout" | "auth_hook" => {
-                block.has_callout = true;
-                if let Err(problem) = check_callout(reader, node) {
-                    reader.errors.push(problem);
-                }
-            }
+            "auth_callout" | "auth_hook" => match callout::read(reader, node) {
+                Ok(callout) => block.callout = Some(callout),
+                Err(problem) => reader.errors.push(problem),
+            },
             "proxy_required" => block.proxy_required = boolean(node)?,
             _ => reader.unknown(key, node),
         }
@@ -264,71 +261,33 @@ pub(super) fn string_list(
     Ok(strings)
 }
 
-fn check_callout(reader: &mut Reader, node: &Node) -> Result<(), String> {
-    let Value::Map(block) = &node.value else {
-        let shown = shown(&node.value);
-        let reason = format!("Expected authorization callout to be a map/struct, got {shown}");
-        return Err(at(node, &reason));
-    };
-    let (mut has_issuer, mut has_users) = (false, false);
-    let mut last = node;
-    for (key, node) in block.iter() {
-        last = node;
-        match key.to_lowercase().as_str() {
-            "issuer" => {
-                let issuer = text(node)?;
-                has_issuer = !issuer.is_empty();
-                if !nkey::is_public(&issuer, Kind::Account) {
-                    let reason = "Expected callout user to be a valid public account nkey, got";
-                    return Err(at(node, &format!("{reason} {}", quote(&issuer))));
-                }
-            }
-            "account" | "acc" => drop(text(node)?),
-            "auth_users" | "users" => {
-                has_users = !text_array("auth_users", node)?.is_empty();
-            }
-            "allowed_accounts" => drop(text_array("allowed accounts", node)?),
-            "xkey" | "key" => {
-                let key = text(node)?;
-                if !nkey::is_public(&key, Kind::Curve) {
-                    let reason = "Expected callout xkey to be a valid public xkey, got";
-                    return Err(at(node, &format!("{reason} {}", quote(&key))));
-                }
-            }
-            _ if node.referenced => {}
-            _ => {
-                let reason = format!("Unknown field {} parsing authorization callout", quote(key));
-                reader.errors.push(at(node, &reason));
-            }
-        }
-    }
-    if !has_issuer {
-        return Err(at(last, "Authorization callouts require an issuer to be specified"));
-    }
-    if !has_users {
-        return Err(at(last, "Authorization callouts require authorized users to be specified"));
-    }
-    Ok(())
+/// User, password and token of `authorization` in `websocket` and `mqtt`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Single {
+    pub(super) user: String,
+    pub(super) password: String,
+    pub(super) token: String,
 }
 
-fn text_array(field: &str, node: &Node) -> Result<Vec<String>, String> {
-    match &node.value {
-        Value::Array(nodes) => nodes.iter().map(text).collect(),
-        _ => Err(at(node, &format!("Expected {field} field to be an array, got *conf.token"))),
-    }
+/// `authorization` of `mqtt`.
+pub(super) fn check_simple(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+    read_simple(reader, node).map(drop)
 }
 
 /// `authorization` of `websocket` and `mqtt`.
-pub(super) fn check_simple(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+pub(super) fn read_simple(reader: &mut Reader, node: &Node) -> Result<Single, String> {
+    let mut single = Single::default();
     for (key, node) in map(node)?.iter() {
         match key.to_lowercase().as_str() {
-            "user" | "username" | "pass" | "password" | "token" => drop(text(node)?),
+            "user" | "username" => single.user = text(node)?,
+            "pass" | "password" => single.password = text(node)?,
+            "token" => single.token = text(node)?,
             // Anything that is no number counts as one second.
             "timeout" => {}
             _ => reader.unknown(key, node),
         }
     }
-    Ok(())
+    Ok(single)
 }
 
 /// `authorization` of `leafnodes`.

@@ -4,7 +4,20 @@ use accounts::{Auth, Directory, Operator, Secret, Simple};
 use base::AccountId;
 
 use super::auth::User;
+use super::callout::Callout;
 use super::settings::Settings;
+use super::websocket::Block;
+
+/// Who may come in by one listener.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listener {
+    /// Whoever knows the token.
+    pub token: Option<Secret>,
+    /// One user, by name and password.
+    pub user: Option<(String, Secret)>,
+    /// Who those are who say nothing about themselves; empty for nobody.
+    pub no_auth_user: String,
+}
 
 /// Who may connect.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +36,10 @@ pub struct Authorization {
     pub proxies: Vec<String>,
     /// Who vouches for accounts and users instead.
     pub operator: Option<Operator>,
+    /// Who decides about all others, if anybody does.
+    pub callout: Option<Callout>,
+    /// What holds for WebSocket instead, if that is something of its own.
+    pub websocket: Option<Listener>,
     /// Does the file name a system account, but nothing about who else may connect?
     pub system_only: bool,
 }
@@ -42,20 +59,44 @@ impl Authorization {
             proxy_required: settings.proxy_required.unwrap_or(false),
             proxies: settings.proxies.clone().unwrap_or_default(),
             operator: None,
+            callout: settings.callout.clone().flatten(),
+            websocket: settings.websocket.as_ref().and_then(Block::listener),
             system_only: settings.names_only_system(),
         };
-        authorization.check_no_auth_user()?;
+        let websocket = authorization.websocket.as_ref();
+        let names = [
+            authorization.no_auth_user.as_deref().unwrap_or_default(),
+            websocket.map_or("", |listener| listener.no_auth_user.as_str()),
+        ];
+        for name in names {
+            authorization.check_no_auth_user(name)?;
+        }
+        authorization.check_websocket()?;
         Ok(authorization)
     }
 
-    fn check_no_auth_user(&self) -> Result<(), String> {
-        let Some(name) = &self.no_auth_user else { return Ok(()) };
+    fn check_websocket(&self) -> Result<(), String> {
+        let Some(listener) = self.websocket.as_ref().filter(|_| !self.users.is_empty()) else {
+            return Ok(());
+        };
+        let what = match listener {
+            Listener { user: Some(_), .. } => "username",
+            Listener { token: Some(_), .. } => "token",
+            _ => return Ok(()),
+        };
+        Err(format!("websocket authentication {what} not compatible with presence of users/nkeys"))
+    }
+
+    fn check_no_auth_user(&self, name: &str) -> Result<(), String> {
+        if name.is_empty() {
+            return Ok(());
+        }
         if self.users.is_empty() {
             return Err(format!(
                 "no_auth_user: \"{name}\" present, but users/nkeys are not defined"
             ));
         }
-        if self.users.iter().any(|user| user.name == *name) {
+        if self.users.iter().any(|user| user.name == name) {
             return Ok(());
         }
         Err(format!(
@@ -75,6 +116,12 @@ impl Authorization {
             proxy_required: self.proxy_required,
             proxies: self.proxies.clone(),
             operator: self.operator.clone().map(|operator| Box::new(operator.placed(directory))),
+            callout: self.callout.as_ref().map(|callout| Box::new(callout.placed(directory))),
+            websocket: self.websocket.clone().map(|listener| Simple {
+                token: listener.token,
+                user: listener.user,
+                no_auth_user: listener.no_auth_user,
+            }),
             ..Auth::default()
         };
         for user in &self.users {

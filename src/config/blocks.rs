@@ -168,7 +168,7 @@ fn check_server_authorization(
         "does not allow multiple users"
     } else if !block.token.is_empty() {
         "does not support tokens"
-    } else if block.has_callout {
+    } else if block.callout.is_some() {
         "does not support callouts"
     } else {
         return Ok(block.permissions.is_some());

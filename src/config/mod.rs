@@ -14,6 +14,7 @@ mod accounts;
 mod auth;
 mod authorization;
 mod blocks;
+mod callout;
 mod digest;
 mod exchange;
 mod jetstream;

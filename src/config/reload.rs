@@ -300,6 +300,7 @@ fn credentials(old: &Authorization, new: &Authorization, changes: &mut Changes) 
         ("token", old.token != new.token),
         ("users", listed(old, false) != listed(new, false)),
         ("nkey users", listed(old, true) != listed(new, true)),
+        ("callout", old.callout != new.callout),
     ] {
         changes.note(changed, Kind::Authorization, || format!("Reloaded: authorization {what}"));
     }

@@ -15,6 +15,7 @@ use super::authorization::Authorization;
 use super::native;
 use super::options::{LogTime, Monitor, Options, Port, Profile};
 use super::tls::Tls;
+use super::websocket::WebSocket;
 use crate::notation::{duration_text, format_duration, join_host_port, split_host_port};
 
 macro_rules! settings {
@@ -84,6 +85,8 @@ settings! {
     token: String,
     users: Vec<super::auth::User>,
     no_auth_user: String,
+    /// Who decides about all others.
+    callout: Option<super::callout::Callout>,
     /// Tokens of operators, or files that hold one.
     operators: Vec<String>,
     trusted_keys: Vec<String>,
@@ -159,7 +162,7 @@ impl Settings {
         if let Some(feature) = self.missing() {
             return Err(format!("not yet supported: {feature}"));
         }
-        let (operator, vouched) = super::operator::resolve(&self)?.unzip();
+        let (authorization, accounts) = self.who()?;
         Ok(Options {
             config_file: None,
             config_digest: None,
@@ -192,12 +195,12 @@ impl Settings {
             lame_duck_grace_period,
             no_header_support: self.no_header_support.unwrap_or(false),
             no_fast_producer_stall: self.no_fast_producer_stall.unwrap_or(false),
-            authorization: Authorization { operator, ..self.authorization()? },
             auth_timeout: self.auth_timeout()?,
-            accounts: self.directory(vouched)?,
+            accounts,
             tls: self.tls(),
             allow_non_tls: self.allow_non_tls.unwrap_or(false),
-            websocket: self.websocket.clone().unwrap_or_default().resolve()?,
+            websocket: self.websocket(authorization.operator.is_some())?,
+            authorization,
             proxy_protocol: self.proxy_protocol.unwrap_or(false),
             connect_error_reports: nonzero(
                 self.connect_error_reports,
@@ -282,11 +285,7 @@ impl Settings {
 
     /// What is asked for and is still to come.
     fn missing(&self) -> Option<String> {
-        let mut features = self.missing_features.clone();
-        if self.https_port.is_some_and(|port| port != 0) {
-            features.push("https_port".to_owned());
-        }
-        joined(&features)
+        joined(&self.missing_features)
     }
 
     fn monitor(&self) -> Monitor {
@@ -308,8 +307,17 @@ impl Settings {
         }
     }
 
-    fn authorization(&self) -> Result<Authorization, String> {
-        Authorization::resolve(self)
+    /// Who may connect, and all accounts.
+    fn who(&self) -> Result<(Authorization, Directory), String> {
+        let (operator, vouched) = super::operator::resolve(self)?.unzip();
+        let accounts = self.directory(vouched)?;
+        let authorization = Authorization { operator, ..Authorization::resolve(self)? };
+        authorization.callout.as_ref().map_or(Ok(()), |callout| callout.check(&accounts))?;
+        Ok((authorization, accounts))
+    }
+
+    fn websocket(&self, has_operator: bool) -> Result<Option<WebSocket>, String> {
+        self.websocket.clone().unwrap_or_default().resolve(has_operator)
     }
 
     fn auth_timeout(&self) -> Result<Duration, String> {

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use accounts::Secret;
+
+use super::authorization::Listener;
 use super::options::Port;
-use super::schema::{Reader, Row, Rule, Shape, at, listen, row, text};
+use super::schema::{Reader, Row, Rule, at, listen, row, text};
 use super::settings::Settings;
 use super::tls::{self, Tls};
 use super::tree::{Node, Value};
@@ -83,6 +86,16 @@ impl Origin {
     }
 }
 
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { scheme, host, port } = self;
+        match (scheme.as_str(), port.as_str()) {
+            ("http", "80") | ("https", "443") => write!(f, "{scheme}://{host}"),
+            _ => write!(f, "{scheme}://{host}:{port}"),
+        }
+    }
+}
+
 /// Host and port of an authority, with the usual port if it has none.
 pub fn host_and_port(secure: bool, authority: &str) -> (String, String) {
     match split_host_port(authority) {
@@ -107,15 +120,33 @@ pub(crate) struct Block {
     ping_interval: Option<i64>,
     cookies: CookieNames,
     headers: Vec<(String, String)>,
+    single: auth::Single,
+    no_auth_user: String,
 }
 
 impl Block {
+    /// Who may come in here, if that is said apart. As everywhere, a token wins over a user.
+    pub(super) fn listener(&self) -> Option<Listener> {
+        let auth::Single { user, password, token } = &self.single;
+        let says_something = !(user.is_empty() && token.is_empty() && self.no_auth_user.is_empty());
+        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        (self.port != 0 && says_something).then(|| {
+            let token = given(token).map(Secret::new);
+            let user = given(user).filter(|_| token.is_none());
+            Listener {
+                token,
+                user: user.map(|name| (name, Secret::new(password.clone()))),
+                no_auth_user: self.no_auth_user.clone(),
+            }
+        })
+    }
+
     pub(super) const fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
     }
 
     /// The port, if there is to be one. The error is what the user reads.
-    pub(super) fn resolve(self) -> Result<Option<WebSocket>, String> {
+    pub(super) fn resolve(self, has_operator: bool) -> Result<Option<WebSocket>, String> {
         let port = match self.port {
             0 => return Ok(None),
             -1 => Port::Random,
@@ -134,7 +165,7 @@ impl Block {
             })
         });
         let origins = origins.collect::<Result<_, _>>()?;
-        if !self.cookies.jwt.is_empty() {
+        if !self.cookies.jwt.is_empty() && !has_operator {
             return Err(format!(
                 "trusted operators or trusted keys configuration is required for JWT \
                  authentication via cookie {}",
@@ -210,14 +241,10 @@ static ROWS: &[Row] = &[
     row(&["user_cookie"], Rule::Text(|s, v| block(s).cookies.user = v)),
     row(&["pass_cookie"], Rule::Text(|s, v| block(s).cookies.password = v)),
     row(&["token_cookie"], Rule::Text(|s, v| block(s).cookies.token = v)),
-    row(&["no_auth_user"], Rule::Later(Shape::Text, is_text)),
+    row(&["no_auth_user"], Rule::Text(|s, v| block(s).no_auth_user = v)),
     row(&["headers"], Rule::With(set_headers)),
     row(&["ping_interval"], Rule::Duration(|s, v| block(s).ping_interval = Some(v))),
 ];
-
-fn is_text(value: &Value) -> bool {
-    !matches!(value, Value::String(text) if text.is_empty())
-}
 
 /// Reads the block.
 pub(super) fn set(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
@@ -267,8 +294,9 @@ fn set_handshake_timeout(reader: &mut Reader, _: &str, node: &Node) -> Result<()
     Ok(())
 }
 
-fn set_authorization(reader: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
-    auth::check_simple(reader, key, node)?;
+fn set_authorization(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+    let single = auth::read_simple(reader, node)?;
+    block(&mut reader.settings).single = single;
     for (key, node) in schema::map(node)?.iter() {
         match (key.to_lowercase().as_str(), &node.value) {
             ("timeout", Value::Integer(seconds)) => {
@@ -276,10 +304,6 @@ fn set_authorization(reader: &mut Reader, key: &str, node: &Node) -> Result<(), 
             }
             ("timeout", Value::Float(seconds)) => {
                 block(&mut reader.settings).auth_timeout = Some(*seconds);
-            }
-            ("user" | "username" | "token", value) if is_text(value) => {
-                let feature = "websocket authorization".to_owned();
-                reader.settings.missing_features.push(feature);
             }
             _ => {}
         }
@@ -367,8 +391,13 @@ mod tests {
                  allowed",
             ),
             (
-                "port: 1, no_tls: true, authorization { token: x }",
-                "not yet supported: websocket authorization",
+                "port: 1, no_tls: true, no_auth_user: x",
+                "no_auth_user: \"x\" present, but users/nkeys are not defined",
+            ),
+            (
+                "port: 1, no_tls: true, authorization { token: x } }\n\
+                 authorization { users: [{ user: a, password: b }]",
+                "websocket authentication token not compatible with presence of users/nkeys",
             ),
         ] {
             let found = options(&format!("websocket {{ {text} }}"));

@@ -2,15 +2,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::stat::{major, minor};
 use nix::sys::statfs::{NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
 
 use super::finding::{Finding, State};
 use super::host::Host;
+use crate::drive::Drive;
 
 /// A journal's block.
 const BLOCK: usize = 4096;
@@ -51,16 +51,6 @@ fn filesystem(directory: &Path) -> Finding {
     }
 }
 
-/// The folder in `/sys` that describes the drive below a directory.
-fn drive(directory: &Path) -> Option<PathBuf> {
-    let device = fs::metadata(directory).ok()?.dev();
-    let link = format!("/sys/dev/block/{}:{}", major(device), minor(device));
-    let own = fs::canonicalize(link).ok()?;
-    // A partition stands below its drive.
-    let parent = own.parent().map(Path::to_owned);
-    [Some(own), parent].into_iter().flatten().find(|path| path.join("queue").is_dir())
-}
-
 fn cache(directory: &Path, _host: &Host) -> Finding {
     let finding = |state, place: String, now: String| Finding {
         name: "write cache",
@@ -73,19 +63,12 @@ fn cache(directory: &Path, _host: &Host) -> Finding {
               20 µs",
         mend: String::new(),
     };
-    let Some(drive) = drive(directory) else {
+    let Some(drive) = Drive::below(directory) else {
         return finding(State::Absent, directory.display().to_string(), "no drive to see".into());
     };
-    let queue = drive.join("queue");
-    let read = |name: &str| fs::read_to_string(queue.join(name)).unwrap_or_default();
-    let (cache, fua) = (read("write_cache"), read("fua"));
-    let state = if cache.trim() == "write through" { State::Good } else { State::Note };
-    let fua = if fua.trim() == "1" { ", writes past it are possible" } else { "" };
-    finding(
-        state,
-        queue.join("write_cache").display().to_string(),
-        format!("{}{fua}", cache.trim()),
-    )
+    let state = if drive.is_volatile() { State::Note } else { State::Good };
+    let past = if drive.writes_through() { ", writes past it are possible" } else { "" };
+    finding(state, drive.cache_path().display().to_string(), format!("{}{past}", drive.cache()))
 }
 
 fn writes(directory: &Path, probed: io::Result<Vec<Duration>>) -> Finding {

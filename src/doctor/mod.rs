@@ -100,7 +100,6 @@ pub(crate) fn parse_cpus(text: &str) -> Option<std::collections::BTreeSet<usize>
 }
 
 /// The command line.
-#[cfg(test)]
 pub(crate) fn command() -> clap::Command {
     <Arguments as clap::CommandFactory>::command()
 }

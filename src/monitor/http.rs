@@ -16,8 +16,11 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::socket::{setsockopt, sockopt};
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use super::json;
 use super::metrics;
@@ -30,6 +33,8 @@ use super::views::{accounts, connz, health, jsz, others, subsz, varz};
 const CONNECTIONS_MAX: usize = 128;
 /// Time for the head of a request, from the end of the one before: longer than scrapers pause.
 const HEAD_PATIENCE: Duration = Duration::from_mins(2);
+/// Time for a TLS handshake.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Time, in milliseconds, in which a peer must take some of what it asked for.
@@ -294,14 +299,24 @@ pub(super) async fn serve(listener: TcpListener, state: Rc<State>) {
         {
             first.abort();
         }
-        let connection = spawn_local(serve_connection(stream, state.clone()));
+        let connection = spawn_local(greet(stream, state.clone()));
         open.push_back(connection.abort_handle());
     }
 }
 
-async fn serve_connection(stream: TcpStream, state: Rc<State>) {
+/// Shakes hands where that is asked for, with the certificate that is now in force, and serves.
+async fn greet(stream: TcpStream, state: Rc<State>) {
     // A kernel that cannot do this lets a stalled peer hold its place until others need it.
     let _ = setsockopt(&stream.as_fd(), sockopt::TcpUserTimeout, &STALL_MS);
+    let secrets = state.settled().https.clone();
+    let Some(secrets) = secrets else { return serve_connection(stream, state).await };
+    let handshake = TlsAcceptor::from(secrets).accept(stream);
+    if let Ok(Ok(stream)) = timeout(HANDSHAKE_PATIENCE, handshake).await {
+        serve_connection(stream, state).await;
+    }
+}
+
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, state: Rc<State>) {
     let service = service_fn(move |request| {
         let state = state.clone();
         async move { Ok::<_, Infallible>(answer(&state, request).await) }

@@ -5,16 +5,23 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
+use base::AccountId;
 use serde::Serialize;
 use serde_json::Value;
-use shard::{Answer, ConnectionFilter, Question, SortKey, Statistics};
+use shard::{AccountCensus, Answer, ConnectionFilter, Question, SortKey, Statistics};
 
 use super::query::Query;
 use super::state::State;
 use super::views::{accounts, connz, health, jsz, others, subsz, varz};
+use crate::reactor::meter::Histogram;
 
 /// Values of streams and consumers that are shown; a server with more is looked at by `/jsz`.
 const DETAILS_MAX: usize = 20_000;
+
+/// Texts that the exporter shows as a label.
+const LABELS: [&str; 6] = ["server_id", "server_name", "version", "domain", "leader", "name"];
+/// Texts that are moments.
+const MOMENTS: [&str; 2] = ["start", "config_load_time"];
 
 /// What Prometheus is told of a family of values.
 #[derive(Clone, Copy)]
@@ -52,23 +59,49 @@ impl Exposition {
         let _ = writeln!(lines, "{name}{suffix}{{{labels}}} {value}");
     }
 
-    /// Every number at the top of what an endpoint shows, as the exporter does.
+    /// Every number that an endpoint shows, and some of its texts, as the exporter does.
     fn put_endpoint(&mut self, name: &str, id: &str, view: &impl Serialize) {
         let view = serde_json::to_value(view).expect("what is shown has texts as keys");
-        for (field, value) in view.as_object().into_iter().flatten() {
-            let name = format!("gnatsd_{name}_{field}");
-            let help = "as the endpoint of that name shows it";
+        self.put_fields(&format!("gnatsd_{name}"), id, &view);
+    }
+
+    fn put_fields(&mut self, prefix: &str, id: &str, fields: &Value) {
+        let help = "as the endpoint of that name shows it";
+        for (field, value) in fields.as_object().into_iter().flatten() {
+            // Paths are names in one place.
+            let name = format!("{prefix}_{}", field.trim_matches('/').replace('/', "_"));
             match value {
                 Value::Number(number) => self.put((&name, Kind::Gauge, help), id, number),
-                Value::String(text)
-                    if ["server_id", "server_name", "version"].contains(&field.as_str()) =>
-                {
+                Value::Object(_) => self.put_fields(&name, id, value),
+                Value::String(text) if LABELS.contains(&field.as_str()) => {
                     let labels = format!("{id},{}", label("value", text));
                     self.put((&name, Kind::Gauge, help), &labels, 1);
+                }
+                Value::String(text) if MOMENTS.contains(&field.as_str()) => {
+                    self.put((&name, Kind::Gauge, help), id, epoch_ms(text));
                 }
                 _ => {}
             }
         }
+    }
+
+    fn put_histogram(
+        &mut self,
+        (name, help): (&str, &'static str),
+        labels: &str,
+        histogram: &Histogram,
+        scale: f64,
+    ) {
+        let family = (name, Kind::Histogram, help);
+        for (bound, count) in histogram.buckets() {
+            let bound = (bound as f64 / scale).to_string();
+            let labels = format!("{labels},{}", label("le", &bound));
+            self.put_line(family, "_bucket", &labels, count);
+        }
+        let last = format!("{labels},{}", label("le", "+Inf"));
+        self.put_line(family, "_bucket", &last, histogram.count);
+        self.put_line(family, "_sum", labels, histogram.sum as f64 / scale);
+        self.put_line(family, "_count", labels, histogram.count);
     }
 
     fn into_text(self) -> Vec<u8> {
@@ -86,6 +119,11 @@ impl Exposition {
     }
 }
 
+/// A moment in milliseconds since 1970, as the exporter has it.
+fn epoch_ms(text: &str) -> i64 {
+    text.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_millisecond)
+}
+
 /// One label with its value, escaped.
 fn label(name: &str, value: &str) -> String {
     let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -101,13 +139,18 @@ pub(super) async fn metrics(state: &State) -> Vec<u8> {
         all.put_endpoint("subsz", &id, &view);
     }
     all.put_endpoint("routez", &id, &others::routez(state));
-    all.put_endpoint("leafz", &id, &others::leafz(state));
+    all.put(("gnatsd_leafz_conn_nodes_total", Kind::Gauge, "leaf nodes"), &id, 0);
     let health = health::Options::read(&Query::default()).unwrap_or_default();
     let is_bad = health::healthz(state, &health).await.complaint().is_some();
     let help = "zero if all is well";
     all.put(("gnatsd_healthz_status", Kind::Gauge, help), &id, u8::from(is_bad));
+    let value = label("value", if is_bad { "unavailable" } else { "ok" });
+    let help = "one if all is well";
+    let family = ("gnatsd_healthz_status_value", Kind::Gauge, help);
+    all.put(family, &format!("{id},{value}"), u8::from(!is_bad));
     put_connections(&mut all, state, &id).await;
     put_accounts(&mut all, state, &id).await;
+    put_account_details(&mut all, state, &id).await;
     put_stored(&mut all, state, &id).await;
     put_cores(&mut all, state, &id).await;
     all.into_text()
@@ -166,6 +209,31 @@ async fn put_accounts(all: &mut Exposition, state: &State, id: &str) {
     }
 }
 
+/// What accounts are.
+async fn put_account_details(all: &mut Exposition, state: &State, id: &str) {
+    let census = state.census().await;
+    let settled = state.settled();
+    for (account, described) in settled.directory.present() {
+        let counted = census.accounts.get(account.index());
+        let connections = counted.map_or(0, |counted| counted.connections);
+        let subscriptions = counted.map_or(0, AccountCensus::subscriptions);
+        let names = ["account_id", "account_name"].map(|key| label(key, &described.name));
+        let labels = format!("{id},{}", names.join(","));
+        for (name, value) in [
+            ("client_connections", connections as u64),
+            ("leafnode_connections", 0),
+            ("subscriptions", subscriptions),
+            ("is_system", u64::from(account == AccountId::SYSTEM)),
+            ("expired", 0),
+            ("complete", 1),
+            ("jetstream_enabled", u64::from(described.jetstream.is_some())),
+        ] {
+            let name = format!("gnatsd_accountz_{name}");
+            all.put((&name, Kind::Gauge, "of an account"), &labels, value);
+        }
+    }
+}
+
 async fn put_stored(all: &mut Exposition, state: &State, id: &str) {
     let options =
         jsz::Options { accounts: true, consumer: true, config: true, ..Default::default() };
@@ -199,6 +267,15 @@ async fn put_stored(all: &mut Exposition, state: &State, id: &str) {
         let name = account["name"].as_str().unwrap_or_default();
         let labels = ["account", "account_name", "account_id"].map(|key| label(key, name));
         let labels = format!("{server},{}", labels.join(","));
+        for (name, value) in [
+            ("max_memory", &account["reserved_memory"]),
+            ("max_storage", &account["reserved_storage"]),
+            ("storage_used", &account["storage"]),
+            ("memory_used", &account["memory"]),
+        ] {
+            let name = format!("jetstream_account_{name}");
+            all.put((&name, Kind::Gauge, "of an account"), &labels, value);
+        }
         for stream in account["stream_detail"].as_array().into_iter().flatten() {
             put_stream(all, &labels, own, stream, &mut left);
         }
@@ -217,6 +294,7 @@ fn put_stream(all: &mut Exposition, labels: &str, own: &str, stream: &Value, lef
         label("stream_leader", own),
         label("is_stream_leader", "true"),
     );
+    let labels = format!("{labels},{}", label("stream_raft_group", ""));
     let config = &stream["config"];
     for (name, value) in [
         ("total_messages", &stream["state"]["messages"]),
@@ -230,6 +308,12 @@ fn put_stream(all: &mut Exposition, labels: &str, own: &str, stream: &Value, lef
     ] {
         let value = value.as_i64().unwrap_or_default();
         all.put((&format!("jetstream_stream_{name}"), Kind::Gauge, "of a stream"), &labels, value);
+    }
+    for source in stream["sources"].as_array().into_iter().flatten() {
+        put_origin(all, &labels, "source", source);
+    }
+    if stream["mirror"].is_object() {
+        put_origin(all, &labels, "mirror", &stream["mirror"]);
     }
     for consumer in stream["consumer_detail"].as_array().into_iter().flatten() {
         if *left == 0 {
@@ -256,6 +340,32 @@ fn put_stream(all: &mut Exposition, labels: &str, own: &str, stream: &Value, lef
             let name = format!("jetstream_consumer_{name}");
             all.put((&name, Kind::Gauge, "of a consumer"), &labels, value);
         }
+        for (name, moment) in [
+            ("last_delivery_seconds", &consumer["delivered"]["last_active"]),
+            ("last_ack_seconds", &consumer["ack_floor"]["last_active"]),
+        ] {
+            let Some(moment) = moment.as_str() else { continue };
+            let now = epoch_ms(consumer["ts"].as_str().unwrap_or_default());
+            let since = (now - epoch_ms(moment)) as f64 / 1e3;
+            let name = format!("jetstream_consumer_{name}");
+            all.put((&name, Kind::Gauge, "of a consumer"), &labels, since);
+        }
+    }
+}
+
+/// What a stream is copied from.
+fn put_origin(all: &mut Exposition, labels: &str, kind: &str, origin: &Value) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let labels = format!(
+        "{labels},{},{},{}",
+        label(&format!("{kind}_name"), &text(&origin["name"])),
+        label(&format!("{kind}_api"), &text(&origin["external"]["api"])),
+        label(&format!("{kind}_deliver"), &text(&origin["external"]["deliver"])),
+    );
+    for (name, value) in [("lag", &origin["lag"]), ("active_duration_ns", &origin["active"])] {
+        let name = format!("jetstream_stream_{kind}_{name}");
+        let value = value.as_i64().unwrap_or_default();
+        all.put((&name, Kind::Gauge, "of what a stream is copied from"), &labels, value);
     }
 }
 
@@ -287,7 +397,7 @@ async fn put_cores(all: &mut Exposition, state: &State, id: &str) {
                 "busy_seconds_total",
                 Kind::Counter,
                 "time that turns took; the rest was slept or spun away",
-                seconds(meter.busy_ns),
+                seconds(meter.turns.sum),
             ),
             (
                 "turn_longest_seconds",
@@ -300,15 +410,14 @@ async fn put_cores(all: &mut Exposition, state: &State, id: &str) {
         ] {
             all.put((&format!("pinion_core_{name}"), kind, help), &labels, value);
         }
-        let family = ("pinion_core_turn_seconds", Kind::Histogram, "length of a turn");
-        for (bound, count) in meter.lengths() {
-            let labels = format!("{labels},{}", label("le", &bound.as_secs_f64().to_string()));
-            all.put_line(family, "_bucket", &labels, count);
+        let family = ("pinion_core_turn_seconds", "length of a turn");
+        all.put_histogram(family, &labels, &meter.turns, 1e9);
+        if let Some(journal) = &meter.journal {
+            let family = ("pinion_core_journal_commit_seconds", "time until a write is durable");
+            all.put_histogram(family, &labels, &journal.times, 1e9);
+            let family = ("pinion_core_journal_batch_bytes", "size of a write to the journal");
+            all.put_histogram(family, &labels, &journal.sizes, 1.0);
         }
-        let last = format!("{labels},{}", label("le", "+Inf"));
-        all.put_line(family, "_bucket", &last, meter.turns);
-        all.put_line(family, "_sum", &labels, seconds(meter.busy_ns));
-        all.put_line(family, "_count", &labels, meter.turns);
     }
 }
 

@@ -7,6 +7,7 @@ mod cores;
 mod http;
 mod json;
 mod metrics;
+mod outlet;
 pub mod query;
 mod state;
 mod system;
@@ -19,12 +20,13 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use base::{CoreId, Wall};
-use shard::{Answer, Effects, Happening, Request, Ticket};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use shard::Happening;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{LocalSet, spawn_local};
 
 use cores::Cores;
 pub(crate) use cores::Reach;
+pub(crate) use outlet::{News, Outlet};
 use state::State;
 pub(crate) use state::{Settled, wall};
 
@@ -36,12 +38,7 @@ use crate::reactor::Report;
 /// What the monitor is told.
 pub(crate) enum Notice {
     /// This happened on a core.
-    Core {
-        core: CoreId,
-        requests: Vec<Request>,
-        answers: Vec<(Ticket, Answer)>,
-        happenings: Vec<Happening>,
-    },
+    Core { core: CoreId, news: Box<News> },
     /// Another configuration is in force.
     Settled(Box<Settled>),
     /// The server will go, and closes its connections one by one.
@@ -50,35 +47,32 @@ pub(crate) enum Notice {
     Stopping(mpsc::Sender<()>),
 }
 
-impl Notice {
-    /// What came up for the monitor in a turn of a core, if anything did.
-    pub(crate) fn of(core: CoreId, effects: &mut Effects) -> Option<Self> {
-        let Effects { requests, answers, happenings, .. } = effects;
-        if requests.is_empty() && answers.is_empty() && happenings.is_empty() {
-            return None;
-        }
-        let (requests, answers) = (std::mem::take(requests), std::mem::take(answers));
-        Some(Self::Core { core, requests, answers, happenings: std::mem::take(happenings) })
-    }
-}
+/// Notices that wait for the monitor.
+const NOTICES_MAX: usize = 1024;
 
 /// Where notices are put in.
 #[derive(Clone)]
-pub(crate) struct Notices(UnboundedSender<Notice>);
+pub(crate) struct Notices(Sender<Notice>);
 
 impl Notices {
+    /// Tells the monitor, and waits for room: not for cores, which have an [`Outlet`].
     pub(crate) fn send(&self, notice: Notice) {
         // Without a monitor nobody wants to know.
-        let _ = self.0.send(notice);
+        let _ = self.0.blocking_send(notice);
+    }
+
+    /// A core's way to tell.
+    pub(crate) fn outlet(&self, core: CoreId) -> Outlet {
+        Outlet::new(core, self.0.clone())
     }
 }
 
 /// Where notices come out.
-pub(crate) struct Inbox(UnboundedReceiver<Notice>);
+pub(crate) struct Inbox(Receiver<Notice>);
 
 /// Both ends of what the monitor is told by.
 pub(crate) fn notices() -> (Notices, Inbox) {
-    let (sender, receiver) = unbounded_channel();
+    let (sender, receiver) = channel(NOTICES_MAX);
     (Notices(sender), Inbox(receiver))
 }
 
@@ -97,10 +91,18 @@ pub(crate) struct Parts {
 /// Opens the port for monitoring, if there is to be one. The error is a line for the log.
 pub(crate) fn listen(options: &Options) -> Result<Option<TcpListener>, String> {
     let monitor = &options.monitor;
-    if monitor.http_port == 0 {
-        return Ok(None);
+    let (http, https) = (monitor.http_port, monitor.https_port);
+    if http != 0 && https != 0 {
+        return Err(format!("can't specify both HTTP ({http}) and HTTPs ({https}) ports"));
     }
-    let port = if monitor.http_port == -1 { 0 } else { monitor.http_port };
+    if https != 0 && options.tls.is_none() {
+        return Err("TLS cert and key required for HTTPS".to_owned());
+    }
+    let port = match http + https {
+        0 => return Ok(None),
+        -1 => 0,
+        port => port,
+    };
     let host = monitor.host.as_str();
     let shown = join_host_port(host, port);
     let fail =
@@ -123,7 +125,12 @@ pub(crate) fn listen(options: &Options) -> Result<Option<TcpListener>, String> {
 /// What the log says of the port for monitoring.
 pub(crate) fn announcement(options: &Options, address: SocketAddr) -> String {
     let shown = join_host_port(&options.monitor.host, address.port());
-    format!("Starting http monitor on {shown}")
+    format!("Starting {} monitor on {shown}", scheme(options))
+}
+
+/// What monitoring speaks.
+pub(crate) const fn scheme(options: &Options) -> &'static str {
+    if options.monitor.https_port == 0 { "http" } else { "https" }
 }
 
 /// Starts the monitor, which ends with the process, and returns once it hears requests.
@@ -160,24 +167,10 @@ async fn run(parts: Parts, ready: mpsc::Sender<()>) {
     take_notice(&state, inbox, &happenings).await;
 }
 
-async fn take_notice(
-    state: &Rc<State>,
-    Inbox(mut inbox): Inbox,
-    happened: &UnboundedSender<Happening>,
-) {
+async fn take_notice(state: &Rc<State>, Inbox(mut inbox): Inbox, happened: &Sender<Happening>) {
     while let Some(notice) = inbox.recv().await {
         match notice {
-            Notice::Core { core, requests, answers, happenings } => {
-                for (ticket, answer) in answers {
-                    state.cores.hear(ticket, answer);
-                }
-                for request in requests {
-                    spawn_local(system::answer(state.clone(), core, request));
-                }
-                for happening in happenings {
-                    on_happening(state, happened, happening);
-                }
-            }
+            Notice::Core { core, news } => take_news(state, core, *news, happened),
             Notice::Settled(settled) => {
                 state.settle(*settled);
                 state.services.open_accounts(state);
@@ -195,7 +188,30 @@ async fn take_notice(
     }
 }
 
-fn on_happening(state: &State, tell: &UnboundedSender<Happening>, happening: Happening) {
+fn take_news(state: &Rc<State>, core: CoreId, news: News, happened: &Sender<Happening>) {
+    let News { requests, answers, happenings, traced } = news;
+    for (ticket, answer) in answers {
+        state.cores.hear(ticket, answer);
+    }
+    for request in requests {
+        // Whoever asks faster than is answered hears nothing.
+        if let Ok(place) = state.requests.clone().try_acquire_owned() {
+            let state = state.clone();
+            spawn_local(async move {
+                system::answer(state, core, request).await;
+                drop(place);
+            });
+        }
+    }
+    for happening in happenings {
+        on_happening(state, happened, happening);
+    }
+    for part in traced {
+        system::collect_trace(state, part);
+    }
+}
+
+fn on_happening(state: &State, tell: &Sender<Happening>, happening: Happening) {
     let told = match happening {
         Happening::Ended(view, reason, subscriptions) => {
             state.remember((*view).clone(), reason, subscriptions);
@@ -203,6 +219,6 @@ fn on_happening(state: &State, tell: &UnboundedSender<Happening>, happening: Hap
         }
         other => other,
     };
-    // The teller ends with the thread.
-    let _ = tell.send(told);
+    // With so many that nobody was told of yet, nobody is told of this one.
+    let _ = tell.try_send(told);
 }

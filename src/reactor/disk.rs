@@ -17,11 +17,13 @@ use base::Time;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use storage::{
-    Action, Blocks, DiskCompletion, DiskFailure, DiskRequest, FOLDERS, File, Listing, RequestId,
-    Store,
+    Action, Blocks, DiskCompletion, DiskFailure, DiskRequest, FOLDERS, File, Listing, Refusal,
+    RequestId, Store,
 };
 
-use super::ring::{self, Event, FileWork, Ring};
+use super::meter::Commits;
+use super::ring::{self, Event, FileWork, Lasting, Ring};
+use crate::drive::Drive;
 use crate::log::Logger;
 
 /// Tasks under way at a time. The rest waits, so that the ring is never full of them.
@@ -38,12 +40,16 @@ pub(crate) struct Disk {
     _lock: Flock<OpenFile>,
     folders: Vec<(&'static str, OpenFile)>,
     direct: bool,
+    /// How writes are made to last.
+    lasting: Lasting,
     open: HashMap<File, Open>,
     tasks: HashMap<u32, Task>,
     waiting: VecDeque<DiskRequest>,
     /// Empty between turns.
     requests: Vec<DiskRequest>,
     looks: u64,
+    /// What was written to the journal.
+    pub(super) commits: Commits,
     logger: Logger,
 }
 
@@ -103,6 +109,7 @@ impl Disk {
             let folder = OpenFile::open(&path).map_err(|error| problem(&path, &error))?;
             folders.push((name, folder));
         }
+        refuse_foreign(root)?;
         let sync = OpenFile::open(root).and_then(|folder| folder.sync_all());
         sync.map_err(|error| problem(root, &error))?;
         let direct = takes_direct(root).map_err(|error| problem(root, &error))?;
@@ -117,19 +124,31 @@ impl Disk {
             _lock: lock,
             folders,
             direct,
+            lasting: lasting_below(root),
             open: HashMap::new(),
             tasks: HashMap::new(),
             waiting: VecDeque::new(),
             requests: Vec::new(),
             looks: 0,
+            commits: Commits::default(),
             logger,
         })
     }
 
     /// Opens a store: carries out what it asks for until it is open.
-    pub(crate) fn recover(&mut self, store: &mut Store) {
+    ///
+    /// # Errors
+    /// Why it does not open, in one line. Nothing was changed.
+    pub(crate) fn recover(&mut self, store: &mut Store) -> Result<(), String> {
         let mut requests = Vec::new();
         while !store.is_open() {
+            if let Some(refusal) = store.refusal() {
+                let reason = match refusal {
+                    Refusal::NoKey => "is encrypted: jetstream { key } is needed",
+                    Refusal::WrongKey => "is encrypted with a key that its key files do not hold",
+                };
+                return Err(format!("Can't start JetStream: {}: {reason}", self.root.display()));
+            }
             store.take_requests(&mut requests);
             assert!(!requests.is_empty(), "a store that is not open asks for something");
             for request in requests.drain(..) {
@@ -137,6 +156,7 @@ impl Disk {
             }
         }
         self.report(store);
+        Ok(())
     }
 
     /// Logs what the store found to be damaged.
@@ -179,6 +199,7 @@ impl Disk {
     /// Takes the outcome of a step, and tells the store if it was the last of a request.
     pub(crate) fn take(&mut self, store: &mut Store, event: &Event, ring: &mut Ring) {
         if let Some(completion) = self.on_event(event, ring) {
+            self.commits.end(completion.id);
             store.completed(completion);
             self.report(store);
         }
@@ -196,6 +217,9 @@ impl Disk {
 
     fn begin(&mut self, request: DiskRequest, ring: &mut Ring) {
         let id = request.id;
+        if let Action::Write { file: File::Journal(_), blocks, .. } = &request.action {
+            self.commits.begin(id, blocks.bytes().len());
+        }
         match request.action {
             Action::List => unreachable!("a store lists its files once, while it opens"),
             Action::Create { file, bytes } => {
@@ -232,7 +256,8 @@ impl Disk {
         };
         let (work, step) = match action {
             Action::Write { offset, blocks, durable, .. } => {
-                (FileWork::Write { file: descriptor, offset, blocks, durable }, Step::Move)
+                let lasting = if durable { self.lasting } else { Lasting::No };
+                (FileWork::Write { file: descriptor, offset, blocks, lasting }, Step::Move)
             }
             Action::Read { offset, blocks, .. } => {
                 (FileWork::Read { file: descriptor, offset, blocks }, Step::Move)
@@ -448,6 +473,31 @@ fn failure_of(error: &io::Error) -> DiskFailure {
     }
 }
 
+/// Refuses a folder in which nats-server keeps streams: they would seem to be gone.
+fn refuse_foreign(root: &Path) -> Result<(), String> {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    for account in entries.filter(|entry| !FOLDERS.iter().any(|own| entry.file_name() == *own)) {
+        let streams = account.path().join("streams");
+        if fs::read_dir(&streams).is_ok_and(|mut streams| streams.next().is_some()) {
+            return Err(format!(
+                "Can't start JetStream: {} holds streams of nats-server, which are moved with \
+                 `nats account backup` and `nats account restore` (docs/MIGRATE.md)",
+                streams.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// How a write in a folder is made to last. Where the drive keeps nothing that is lost with the
+/// power, or can be written past its cache, the kernel needs one operation for it.
+fn lasting_below(root: &Path) -> Lasting {
+    match Drive::below(root) {
+        Some(drive) if !drive.is_volatile() || drive.writes_through() => Lasting::Through,
+        _ => Lasting::Flushed,
+    }
+}
+
 /// Can files in a folder be written around the page cache?
 fn takes_direct(root: &Path) -> io::Result<bool> {
     let path = root.join(".direct");
@@ -515,7 +565,7 @@ mod tests {
                 ..StoreOptions::default()
             };
             let mut store = Store::open(options);
-            disk.recover(&mut store);
+            disk.recover(&mut store).expect("there is nothing against it");
             Self { disk, ring, store, now: 1 }
         }
 
@@ -541,6 +591,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_folder_of_nats_server_is_refused_once_it_holds_streams() {
+        let root = folder("foreign");
+        fs::create_dir_all(root.join("$G/streams")).expect("a folder can be made");
+        drop(Disk::open(&root, logger()).expect("there is nothing in it"));
+        fs::create_dir_all(root.join("$G/streams/S")).expect("a folder can be made");
+        let refused = Disk::open(&root, logger()).err().expect("it is refused");
+        assert!(refused.contains("holds streams of nats-server"), "{refused}");
+        fs::remove_dir_all(&root).expect("the folder is there");
     }
 
     #[test]

@@ -16,6 +16,7 @@
 
 mod disk;
 pub(crate) mod gate;
+mod keys;
 pub(crate) mod lanes;
 mod links;
 pub(crate) mod meter;
@@ -36,10 +37,11 @@ use storage::Store;
 use crate::auth::Provers;
 use crate::jetstream;
 use crate::log::{self, Logger};
-use crate::monitor::{Notice, Notices};
+use crate::monitor::{Notices, Outlet};
 use disk::Disk;
 use gate::upgrade::Terms;
 use gate::{Gatehouse, Secrets};
+use keys::Keyring;
 use lanes::Lanes;
 use links::{Link, Links, Written, peer_of};
 use meter::Meter;
@@ -56,8 +58,6 @@ const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// The place of the port for clients among the listeners.
 const CLIENT_DOOR: Slot = Slot(0);
-/// How long to wait for a lane that is full.
-const LANE_RETRY: Duration = Duration::from_micros(20);
 /// How long a stop waits for peers to take what was written to them.
 const STOP_WAIT: Duration = Duration::from_millis(500);
 
@@ -115,7 +115,7 @@ struct Reactor {
     commands: mpsc::Receiver<Command>,
     provers: Provers,
     reports: mpsc::Sender<Report>,
-    notices: Notices,
+    outlet: Outlet,
     logger: Logger,
     started: Instant,
     spin: Duration,
@@ -157,7 +157,8 @@ impl Desk {
         while at < bytes.len() && !self.shard.is_paused(slot) {
             let taken = self.shard.receive(slot, &bytes[at..]);
             at += taken;
-            if taken > 0 && at == bytes.len() && !self.shard.is_pressed() {
+            let is_much = self.shard.is_pressed() || self.shard.has_much_outgoing();
+            if taken > 0 && at == bytes.len() && !is_much {
                 break;
             }
             self.flush_pressed();
@@ -267,7 +268,13 @@ impl Reactor {
             let mut fresh =
                 Disk::open(&jetstream.options.directory, logger).map_err(std::io::Error::other)?;
             shard.begin_turn(Moment { time: now, wall: wall() });
-            let (jetstream, tenants) = jetstream.open(|store| fresh.recover(store));
+            let options = &jetstream.options;
+            let keyring =
+                Keyring::unlock(&options.directory, options.keys.as_ref(), &parts.logger)?;
+            let encryption = keyring.encryption.clone();
+            let opened = jetstream.open(encryption, |store| fresh.recover(store));
+            let (jetstream, tenants) = opened.map_err(std::io::Error::other)?;
+            keyring.settle()?;
             shard.start_jetstream(jetstream, tenants.into_iter());
             disk = Some(fresh);
         }
@@ -292,7 +299,7 @@ impl Reactor {
             commands: parts.commands,
             provers: parts.provers,
             reports: parts.reports,
-            notices: parts.notices,
+            outlet: parts.notices.outlet(parts.core),
             logger: parts.logger,
             started: parts.started,
             spin: parts.spin,
@@ -342,8 +349,8 @@ impl Reactor {
         if again {
             return self.ring.enter(None);
         }
-        if self.desk.shard.has_outgoing_frames() {
-            return self.ring.enter(Some(LANE_RETRY));
+        if self.desk.lanes.await_room(&self.desk.shard) {
+            return self.ring.enter(None);
         }
         if !self.spin.is_zero() && self.spin_for_work()? {
             return Ok(());
@@ -354,6 +361,7 @@ impl Reactor {
             return self.ring.enter(None);
         }
         let due = self.desk.shard.next_due().min(self.accept_again);
+        let due = due.min(self.outlet.next_due(self.now()));
         let due = self.stopping.map_or(due, |deadline| due.min(deadline));
         let due = self.store().map_or(due, |store| due.min(store.next_due()));
         let wait = if due == Time::NEVER { Duration::MAX } else { due.since(self.now()) };
@@ -402,7 +410,7 @@ impl Reactor {
                 Kind::Receive => self.on_receive(&event),
                 Kind::Writable => self.on_writable(event.slot),
                 Kind::Bell => self.on_bell(event.more),
-                Kind::File => self.on_disk(&event),
+                Kind::File | Kind::FileSync => self.on_disk(&event),
                 Kind::Cancel => {}
             }
         }
@@ -520,6 +528,7 @@ impl Reactor {
                 }
                 Command::Measure(told) => {
                     self.desk.meter.enters = self.ring.enters();
+                    self.desk.meter.journal = self.disk.as_ref().map(|it| it.commits.clone());
                     // Whoever asked may have lost interest.
                     let _ = told.send(self.desk.meter.clone());
                 }
@@ -588,10 +597,9 @@ impl Reactor {
                 self.ring.poll_writable(link.socket(), slot);
             }
         }
-        if let Some(notice) = Notice::of(self.desk.shard.core(), &mut effects) {
-            self.notices.send(notice);
-        }
+        self.outlet.pass(&mut effects);
         self.provers.prove(effects.proofs.drain(..));
+        self.provers.dispatch(effects.dispatches.drain(..));
         if effects.reconfigured > 0 {
             drop(self.reports.send(Report::Reconfigured(effects.reconfigured)));
         }

@@ -42,6 +42,19 @@ pub(crate) enum Kind {
     Bell,
     Cancel,
     File,
+    /// The sync behind a write; seen as the end of the write.
+    FileSync,
+}
+
+/// How a write is made to survive a loss of power (docs/decisions/disk-ring.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    /// It is not.
+    No,
+    /// The write goes past the drive's cache, or the drive has none that is lost.
+    Through,
+    /// The drive's cache is flushed behind it.
+    Flushed,
 }
 
 /// Something to do with a file. Descriptors are the caller's, who keeps them open meanwhile.
@@ -51,8 +64,8 @@ pub(crate) enum FileWork {
     Open { path: CString, flags: i32 },
     /// Gives a file room, ahead of time.
     Allocate { file: RawFd, bytes: u64 },
-    /// Writes; if `durable`, is done once that survives a loss of power.
-    Write { file: RawFd, offset: u64, blocks: Blocks, durable: bool },
+    /// Writes; is done once that lasts.
+    Write { file: RawFd, offset: u64, blocks: Blocks, lasting: Lasting },
     /// Reads.
     Read { file: RawFd, offset: u64, blocks: Blocks },
     /// Syncs a file; the names in a folder only if it is done `whole`.
@@ -61,6 +74,16 @@ pub(crate) enum FileWork {
     Rename { from: CString, to: CString },
     /// Deletes a name.
     Remove { path: CString },
+}
+
+impl FileWork {
+    /// What the result of a write is that was not cut short.
+    fn bytes(&self) -> i32 {
+        match self {
+            Self::Write { blocks, .. } => blocks.bytes().len() as i32,
+            _ => 0,
+        }
+    }
 }
 
 /// A completion.
@@ -89,9 +112,15 @@ pub(crate) struct Ring {
     /// What the kernel is at work on, with the memory that it uses.
     file_work: Slab<Option<FileWork>>,
     /// What did not fit in the queue while the kernel took none of it.
-    waiting: VecDeque<squeue::Entry>,
+    waiting: VecDeque<Submission>,
     /// Calls into the kernel so far.
     enters: u64,
+}
+
+/// An operation, and one that follows if it succeeds.
+struct Submission {
+    first: squeue::Entry,
+    second: Option<squeue::Entry>,
 }
 
 const fn user_data(kind: Kind, slot: Slot) -> u64 {
@@ -174,14 +203,19 @@ impl Ring {
         let slot = Slot(self.file_work.insert(Some(work)));
         let work = self.file_work.get_mut(slot.0).as_mut().expect("it was just put in");
         let here = Fd(libc::AT_FDCWD);
+        let mut second = None;
         let entry = match work {
             FileWork::Open { path, flags } => {
                 opcode::OpenAt::new(here, path.as_ptr()).flags(*flags).mode(0o640).build()
             }
             FileWork::Allocate { file, bytes } => opcode::Fallocate::new(Fd(*file), *bytes).build(),
-            FileWork::Write { file, offset, blocks, durable } => {
+            FileWork::Write { file, offset, blocks, lasting } => {
                 let bytes = blocks.bytes();
-                let flags = if *durable { libc::RWF_DSYNC } else { 0 };
+                let flags = if *lasting == Lasting::Through { libc::RWF_DSYNC } else { 0 };
+                if *lasting == Lasting::Flushed {
+                    let sync = opcode::Fsync::new(Fd(*file)).flags(FsyncFlags::DATASYNC).build();
+                    second = Some(sync.user_data(user_data(Kind::FileSync, slot)));
+                }
                 opcode::Write::new(Fd(*file), bytes.as_ptr(), bytes.len() as u32)
                     .offset(*offset)
                     .rw_flags(flags)
@@ -202,7 +236,13 @@ impl Ring {
             }
             FileWork::Remove { path } => opcode::UnlinkAt::new(here, path.as_ptr()).build(),
         };
-        self.push(entry.user_data(user_data(Kind::File, slot)));
+        let first = entry.user_data(user_data(Kind::File, slot));
+        // One completion comes of two that are linked: the second's, or the first's if that failed
+        // or was cut short.
+        let linked = squeue::Flags::IO_LINK | squeue::Flags::SKIP_SUCCESS;
+        let first = if second.is_some() { first.flags(linked) } else { first };
+        self.waiting.push_back(Submission { first, second });
+        self.fill_queue();
         slot
     }
 
@@ -211,20 +251,30 @@ impl Ring {
         self.file_work.remove(slot.0).expect("work ends once")
     }
 
-    fn push(&mut self, entry: squeue::Entry) {
-        self.waiting.push_back(entry);
+    fn push(&mut self, first: squeue::Entry) {
+        self.waiting.push_back(Submission { first, second: None });
         self.fill_queue();
     }
 
     /// Moves what waits to the queue. One that is full the kernel takes at once, unless completions
-    /// have to be collected first; then the rest waits.
+    /// have to be collected first; then the rest waits. What is linked is submitted at once, or the
+    /// kernel takes the first for the last of its chain.
     fn fill_queue(&mut self) {
-        while let Some(entry) = self.waiting.front() {
+        while let Some(Submission { first, second }) = self.waiting.front() {
+            let both;
+            let chain = match second {
+                None => std::slice::from_ref(first),
+                Some(second) => {
+                    both = [first.clone(), second.clone()];
+                    &both
+                }
+            };
             // SAFETY: the entries above refer to descriptors by number, and to no memory of ours
             // except the provided buffers, which live as long as the ring, and blocks and paths
             // that lie on the heap and stand in `file_work`, untouched, until their completion was
             // seen; where the ring ends earlier they are never freed.
-            if unsafe { self.uring.submission().push(entry) }.is_ok() {
+            let pushed = unsafe { self.uring.submission().push_multiple(chain) };
+            if pushed.is_ok() {
                 self.waiting.pop_front();
                 continue;
             }
@@ -295,13 +345,18 @@ impl Ring {
                 2 => Kind::Receive,
                 3 => Kind::Writable,
                 4 => Kind::Bell,
-                6 => Kind::File,
+                6 | 7 => Kind::File,
                 _ => Kind::Cancel,
             };
+            let slot = Slot(data as u32);
+            let mut result = entry.result();
+            if data >> 56 == Kind::FileSync as u64 && result == 0 {
+                result = self.file_work.get(slot.0).as_ref().map_or(0, FileWork::bytes);
+            }
             events.push(Event {
                 kind,
-                slot: Slot(data as u32),
-                result: entry.result(),
+                slot,
+                result,
                 more: cqueue::more(entry.flags()),
                 buffer: cqueue::buffer_select(entry.flags()),
             });

@@ -5,6 +5,7 @@
 //! `add_…`, which check what the reference checks; what is in it is ready for use.
 
 mod answers;
+pub mod callout;
 mod exchange;
 mod imports;
 mod mapping;
@@ -17,6 +18,7 @@ mod template;
 mod token;
 mod users;
 
+pub use callout::{Callout, CalloutFault, Inquiry, Referral};
 pub use exchange::ExchangeFault;
 pub use imports::{ServiceImport, StreamImport};
 pub use mapping::{Mapping, MappingFault, MappingTarget};

@@ -242,6 +242,8 @@ pub struct Grant {
     pub jwt: Option<Box<(String, String)>>,
     /// Tags of the user.
     pub tags: Vec<String>,
+    /// Did somebody else decide that the connection may come in?
+    pub vouched: bool,
 }
 
 /// Streams or services that an account offers.

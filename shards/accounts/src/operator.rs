@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use base::{AccountId, Duration, Wall};
 
+use crate::callout::{Asked, CalloutFault, Referral};
 use crate::model::{Directory, Grant, Permissions, ResponsePermission, Rule};
 use crate::secret::Signature;
 use crate::template;
@@ -38,6 +39,10 @@ pub struct Trusted {
     refuses_bearers: bool,
     /// Users who decide about all others.
     deciders: Vec<String>,
+    /// The curve key of those who decide; empty if nothing is sealed for them.
+    xkey: String,
+    /// Other accounts that they may put users in, by their keys; `*` alone stands for all.
+    targets: Vec<String>,
     default_permissions: Option<Permissions>,
 }
 
@@ -93,6 +98,8 @@ pub struct Admitted {
     pub signature: Signature,
     /// May whoever shows the token come in? Otherwise the nonce has to be signed too.
     pub bearer: bool,
+    /// Who decides about the user, unless that is for the token alone.
+    pub referral: Option<Referral>,
 }
 
 impl Operator {
@@ -143,7 +150,7 @@ impl Operator {
         let trusted = self.accounts.get(issuer).ok_or(TokenFault::Void)?;
         let signer = trusted.signers.get(token.issuer()).ok_or(TokenFault::Void)?;
         let is_expired = trusted.expires_s != 0 && trusted.expires_s <= now_s;
-        if is_expired || trusted.is_revoked(&token) || trusted.delegates(token.subject()) {
+        if is_expired || trusted.is_revoked(&token) {
             return Err(TokenFault::Void);
         }
         let allowance = allowance_of(&token, signer.as_ref(), trusted).ok_or(TokenFault::Void)?;
@@ -155,8 +162,78 @@ impl Operator {
         }
         let bearer_counts = allowance.bearer;
         let grant = trusted.grant(&token, allowance, bearer.token);
-        Ok(Admitted { grant, signature: token.signature, bearer: bearer_counts })
+        let referral = trusted.refers(token.subject()).then(|| Referral {
+            account: trusted.account,
+            issuer: issuer.to_owned(),
+            xkey: trusted.xkey.clone(),
+        });
+        Ok(Admitted { grant, signature: token.signature, bearer: bearer_counts, referral })
     }
+
+    /// Is somebody asked in an account who may come in?
+    pub fn refers_in(&self, account: &str) -> bool {
+        self.accounts.get(account).is_some_and(|trusted| !trusted.deciders.is_empty())
+    }
+
+    /// Is a key one that may sign for an account?
+    pub fn signs_for(&self, account: &str, key: &str) -> bool {
+        self.accounts.get(account).is_some_and(|trusted| trusted.signers.contains_key(key))
+    }
+
+    /// The user whom those name who were asked: one of their own account, or of another that they
+    /// may put users in and that has signed.
+    pub(crate) fn admit_vouched(
+        &self,
+        user: &Token,
+        asked: &Asked<'_>,
+    ) -> Result<Grant, CalloutFault> {
+        let refused = |text: String| Err(CalloutFault::Refused(text));
+        let callout = asked.referral.issuer.as_str();
+        let issuer = match user.nats().text("issuer_account") {
+            "" => user.issuer(),
+            account => account,
+        };
+        let may_place = self.accounts.get(callout).is_some_and(|trusted| {
+            let all = trusted.targets.len() == 1 && trusted.targets[0] == "*";
+            all || trusted.targets.iter().any(|target| target == issuer)
+        });
+        if issuer != callout && !may_place {
+            return refused(format!(
+                "Account {:?} not permitted as valid account option for auth callout for account \
+                 {callout:?}",
+                user.issuer()
+            ));
+        }
+        let Some(trusted) = self.accounts.get(issuer) else {
+            return refused(format!(
+                "No valid account {issuer:?} for auth callout response on account {callout:?}"
+            ));
+        };
+        let Some(scope) = trusted.signers.get(user.issuer()) else {
+            return refused(format!("User JWT issuer {:?} is not known", user.issuer()));
+        };
+        let Some(allowance) = allowance_of(user, scope.as_ref(), trusted) else {
+            return refused("User JWT generated invalid permissions".into());
+        };
+        if allowance.proxy_required && !asked.by_proxy {
+            return Err(CalloutFault::ProxyRequired);
+        }
+        let defaults = trusted.default_permissions.as_ref();
+        let grant = allowance.vouch(user, trusted.account, defaults, asked);
+        let late = "Authorized user may not come in this way, or not now";
+        grant.map_or_else(|| refused(late.into()), Ok)
+    }
+}
+
+/// The user of an account whom somebody else has let in. `None` if the token does not let in this
+/// way, or now.
+pub(crate) fn vouched(
+    user: &Token,
+    account: AccountId,
+    defaults: Option<&Permissions>,
+    asked: &Asked<'_>,
+) -> Option<Grant> {
+    Allowance::read(user.nats()).vouch(user, account, defaults, asked)
 }
 
 /// What a token allows: its own words, or those of the role that its signer is kept for.
@@ -209,13 +286,14 @@ impl Trusted {
             expires_s: token.expires_s(),
             refuses_bearers: nats.part("limits").flag("disallow_bearer"),
             deciders: nats.part("authorization").texts("auth_users"),
+            xkey: nats.part("authorization").text("xkey").to_owned(),
+            targets: nats.part("authorization").texts("allowed_accounts"),
             default_permissions: defaults.permissions(),
         }
     }
 
-    /// Is it for somebody else to say whether this user may come in? Nobody asks them yet, so the
-    /// user stays out.
-    fn delegates(&self, user: &str) -> bool {
+    /// Is it for somebody else to say whether this user may come in?
+    fn refers(&self, user: &str) -> bool {
         !self.deciders.is_empty() && !self.deciders.iter().any(|decider| decider == user)
     }
 
@@ -240,6 +318,7 @@ impl Trusted {
             expires: ends.map(|seconds| Wall(seconds.saturating_mul(1_000_000_000))),
             jwt: Some(Box::new((text.to_owned(), token.issuer().to_owned()))),
             tags: token.nats().texts("tags"),
+            vouched: false,
         }
     }
 }
@@ -275,16 +354,39 @@ impl Allowance {
 
     /// May it be used this way? Times of day are not looked at here, so who has some stays out.
     fn admits(&self, bearer: &Bearer<'_>) -> bool {
-        let known = self.kinds.iter().filter_map(|name| ConnectionKind::named(name));
-        let known: ConnectionKinds = known.collect();
-        let kind = if self.kinds.is_empty() {
-            true
-        } else {
-            !known.is_empty() && known.allow(bearer.kind)
-        };
         let source =
             self.sources.is_empty() || self.sources.iter().any(|net| contains(net, bearer.host));
-        kind && source && !self.has_times
+        self.admits_kind(bearer.kind) && source && !self.has_times
+    }
+
+    fn admits_kind(&self, kind: ConnectionKind) -> bool {
+        let known = self.kinds.iter().filter_map(|name| ConnectionKind::named(name));
+        let known: ConnectionKinds = known.collect();
+        self.kinds.is_empty() || (!known.is_empty() && known.allow(kind))
+    }
+
+    /// The grant of a user whom somebody else has let in. As in the reference, neither where the
+    /// user comes from nor limits of the token's own are looked at.
+    fn vouch(
+        self,
+        user: &Token,
+        account: AccountId,
+        defaults: Option<&Permissions>,
+        asked: &Asked<'_>,
+    ) -> Option<Grant> {
+        if !self.admits_kind(asked.kind) || self.has_times {
+            return None;
+        }
+        let expires = Some(user.expires_s()).filter(|end| *end != 0);
+        Some(Grant {
+            account,
+            permissions: self.permissions().or_else(|| defaults.cloned()),
+            user: user.name().to_owned(),
+            expires: expires.map(|seconds| Wall(seconds.saturating_mul(1_000_000_000))),
+            tags: user.nats().texts("tags"),
+            vouched: true,
+            ..Grant::default()
+        })
     }
 }
 

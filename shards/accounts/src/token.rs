@@ -63,6 +63,11 @@ impl Token {
         self.top().text("sub")
     }
 
+    /// Whom it is meant for.
+    pub fn audience(&self) -> &str {
+        self.top().text("aud")
+    }
+
     /// The name of what it is about.
     pub fn name(&self) -> &str {
         self.top().text("name")

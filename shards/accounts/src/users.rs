@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use base::AccountId;
 
+use crate::callout::Callout;
 use crate::model::Permissions;
 use crate::operator::Operator;
 use crate::secret::Secret;
@@ -120,6 +121,8 @@ pub struct Auth {
     pub proxies: Vec<String>,
     /// Who vouches for accounts and users instead, if anybody does.
     pub operator: Option<Box<Operator>>,
+    /// Who decides about all others, if anybody does.
+    pub callout: Option<Box<Callout>>,
 }
 
 impl Auth {

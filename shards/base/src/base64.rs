@@ -1,14 +1,27 @@
 //! Base64 in the two forms that nonces, signatures and tokens come in.
 
+/// Base64 with padding.
+pub fn encode_padded(bytes: &[u8]) -> String {
+    let mut text = encode(bytes, *b"+/");
+    text.extend(std::iter::repeat_n('=', text.len().next_multiple_of(4) - text.len()));
+    text
+}
+
 /// Base64 with the alphabet for URLs, without padding.
 pub fn encode_url(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    encode(bytes, *b"-_")
+}
+
+fn encode(bytes: &[u8], last: [u8; 2]) -> String {
+    const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
         let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
         let bits = bits << (8 * (3 - group.len()));
         for place in 0..=group.len() {
-            text.push(char::from(LETTERS[(bits >> (18 - 6 * place)) as usize & 63]));
+            let value = (bits >> (18 - 6 * place)) as usize & 63;
+            let letter = LETTERS.get(value).copied().unwrap_or_else(|| last[value - 62]);
+            text.push(char::from(letter));
         }
     }
     text

@@ -124,8 +124,9 @@ pub const PART_BYTES: u32 = 4 << 20;
 /// Bytes of segments that a core keeps in memory after they were looked at.
 pub const FETCH_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Messages that one consumer delivers in one turn.
-pub const CONSUMER_TURN_MESSAGES: usize = 1024;
+/// Messages that one consumer delivers in one turn: some hundred microseconds of work, so that the
+/// client reads the first while the next are put together.
+pub const CONSUMER_TURN_MESSAGES: usize = 256;
 
 /// Bytes that one consumer delivers in one turn: what a lane holds, so that a busy consumer fills
 /// its pipe and others still get theirs.

@@ -1,8 +1,10 @@
 //! What those who watch the server are shown of streams and consumers, a page at a time.
 
-use base::{AccountId, Moment};
+use base::{AccountId, Moment, ServiceId};
 
 use crate::api::info::put_detail;
+use crate::services::Service;
+use crate::stream::config::Retention;
 use crate::{JetStream, Outlet, StreamId};
 
 /// One of what is shown. Consumers follow their stream.
@@ -24,6 +26,16 @@ pub struct Wanted {
 }
 
 impl JetStream {
+    /// The stream that stores what comes in by a service, if one does, and whether nobody wants a
+    /// message on this subject there.
+    pub fn storing(&self, service: ServiceId, subject: &[u8]) -> Option<(&str, bool)> {
+        let Service::Ingest(id) = self.ground.services.get(service) else { return None };
+        let stream = self.stream(id);
+        let config = &stream.core.config;
+        let nobody = config.retention == Retention::Interest && !stream.consumers.wants(subject);
+        Some((&config.name, nobody))
+    }
+
     /// Shows at most so many, from a place on that an earlier call returned, or the first. Returns
     /// where the next page begins, unless this was the last. What comes and goes meanwhile may be
     /// missed or shown twice.

@@ -4,8 +4,8 @@
 //! as a [`Proof`] that somebody else looks at while the connection waits.
 
 use accounts::{
-    Auth, Bearer, Check, ConnectionKind, Grant, Operator, Proof, Secret, Signature, Simple,
-    TokenFault, User,
+    Auth, Bearer, Callout, Check, ConnectionKind, Grant, Operator, Proof, Referral, Secret,
+    Signature, Simple, TokenFault, User,
 };
 use base::{AccountId, Wall, base64};
 
@@ -37,6 +37,8 @@ pub enum Verdict {
     /// Come in, once this is proven, which may be nothing. Without a grant it is nobody in
     /// particular.
     Granted(Option<Box<Grant>>, Proof),
+    /// Once this is proven, which may be nothing, somebody else is to be asked.
+    Referred(Box<Referral>, Proof),
     /// Stay out.
     Refused(Denial),
 }
@@ -68,12 +70,17 @@ pub fn judge(identity: &Identity, auth: &Auth, way: &Way<'_>) -> Verdict {
     }
     if let Some(operator) = &auth.operator {
         return match judge_token(identity, operator, way, &mut proof) {
-            Ok(grant) => Verdict::Granted(Some(grant), proof),
+            Ok((_, Some(referral))) => Verdict::Referred(Box::new(referral), proof),
+            Ok((grant, None)) => Verdict::Granted(Some(grant), proof),
             Err(denial) => Verdict::Refused(denial),
         };
     }
     let simple = own.unwrap_or(&auth.simple);
-    let judged = match find_user(identity, auth, simple, way) {
+    let found = find_user(identity, auth, simple, way);
+    if let Some(callout) = referring(identity, auth, simple, found.as_ref()) {
+        return refer(found, callout, identity, way, proof);
+    }
+    let judged = match found {
         Err(denial) => Err(denial),
         Ok(Some(found)) => judge_user(&found, identity, way, &mut proof),
         Ok(None) => judge_simple(identity, auth, simple, &mut proof),
@@ -82,6 +89,61 @@ pub fn judge(identity: &Identity, auth: &Auth, way: &Way<'_>) -> Verdict {
         Ok(grant) => Verdict::Granted(grant, proof),
         Err(denial) => Verdict::Refused(denial),
     }
+}
+
+/// Whom to ask although somebody was judged here, when what they said proves to be wrong: then they
+/// may still be somebody else's.
+pub fn second_opinion(identity: &Identity, auth: &Auth, way: &Way<'_>) -> Option<Referral> {
+    let own = auth.websocket.as_ref().filter(|_| way.kind == ConnectionKind::WebSocket);
+    let simple = own.unwrap_or(&auth.simple);
+    let found = find_user(identity, auth, simple, way);
+    let callout = referring(identity, auth, simple, found.as_ref())?;
+    Some(callout.referral.clone())
+}
+
+/// Who decides about somebody, unless that is for the file alone.
+fn referring<'a>(
+    identity: &Identity,
+    auth: &'a Auth,
+    simple: &Simple,
+    found: Result<&Option<Found<'_>>, &Denial>,
+) -> Option<&'a Callout> {
+    let callout = auth.callout.as_deref()?;
+    let known = |list: &std::collections::HashMap<String, User>, name: &str| {
+        list.contains_key(name) && callout.is_decider(name)
+    };
+    let decider = match found {
+        Ok(Some(found)) => callout.is_decider(&found.user.name),
+        Ok(None) if simple.token.is_some() => false,
+        Ok(None) => simple
+            .user
+            .as_ref()
+            .is_some_and(|(name, _)| *name == identity.user && callout.is_decider(name)),
+        // One who comes in by the wrong way is known all the same.
+        Err(_) => known(&auth.keys, &identity.nkey) || known(&auth.users, &identity.user),
+    };
+    (!decider).then_some(callout)
+}
+
+/// Refers somebody, unless they are right and belong to an account that is not asked about.
+fn refer(
+    found: Result<Option<Found<'_>>, Denial>,
+    callout: &Callout,
+    identity: &Identity,
+    way: &Way<'_>,
+    proof: Proof,
+) -> Verdict {
+    if let Ok(Some(found)) = found {
+        let mut own = proof.clone();
+        match judge_user(&found, identity, way, &mut own) {
+            Ok(Some(grant)) if !callout.covers(grant.account) => {
+                return Verdict::Granted(Some(grant), own);
+            }
+            Err(Denial::ProxyRequired) => return Verdict::Refused(Denial::ProxyRequired),
+            _ => {}
+        }
+    }
+    Verdict::Referred(Box::new(callout.referral.clone()), proof)
 }
 
 /// A user who is asked for, and the password that is offered.
@@ -175,7 +237,7 @@ fn judge_token(
     operator: &Operator,
     way: &Way<'_>,
     proof: &mut Proof,
-) -> Result<Box<Grant>, Denial> {
+) -> Result<(Box<Grant>, Option<Referral>), Denial> {
     let bearer = Bearer {
         token: &identity.jwt,
         kind: way.kind,
@@ -192,7 +254,7 @@ fn judge_token(
         proof.signatures.push(signature_of(key, &identity.signature, way.nonce)?);
     }
     proof.signatures.push(admitted.signature);
-    Ok(Box::new(admitted.grant))
+    Ok((Box::new(admitted.grant), admitted.referral))
 }
 
 fn judge_simple(

@@ -29,6 +29,8 @@ pub struct Config {
     pub version: String,
     /// This product's own version.
     pub product_version: String,
+    /// `server_tags`.
+    pub tags: Vec<String>,
     /// The server's public curve key, `X…`.
     pub xkey: String,
     /// The listen address as told to clients.
@@ -97,6 +99,7 @@ impl Default for Config {
             server_name: String::new(),
             version: String::from("2.15.1"),
             product_version: String::from(env!("CARGO_PKG_VERSION")),
+            tags: Vec::new(),
             xkey: String::new(),
             host: String::from("0.0.0.0"),
             port: 4222,

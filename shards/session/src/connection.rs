@@ -1,6 +1,6 @@
 //! The state of one connection.
 
-use accounts::{Grant, Proof, Rights};
+use accounts::{Grant, Proof, Referral, Rights};
 use base::{AccountId, BufferPool, ConnectionId, Time};
 use hashbrown::HashTable;
 use subjects::{Sids, SubId, Subscriptions};
@@ -69,6 +69,17 @@ pub struct Pending {
     pub occasion: Occasion,
     /// Which of the shard's claims this is.
     pub number: u64,
+    /// Whom to ask before it is known who it will be, if anybody is to be asked.
+    pub referral: Option<Box<Referral>>,
+    /// The key that those who are asked shall name; empty before they are.
+    pub user_key: String,
+}
+
+impl Pending {
+    /// Nothing but a grant.
+    pub fn granted(grant: Option<Box<Grant>>, proof: Proof, occasion: Occasion) -> Self {
+        Self { grant, proof, occasion, number: 0, referral: None, user_key: String::new() }
+    }
 }
 
 /// Why a connection is asked who it is.
@@ -242,6 +253,8 @@ impl Connection {
     /// Who it is as the log and monitoring name it: the user's name, or the public key.
     pub fn user(&self) -> &str {
         match (&self.grant, &self.identity) {
+            // Whoever let it in had no other name for it.
+            (Some(grant), Some(identity)) if grant.user.is_empty() => identity.raw_user(),
             (Some(grant), _) => &grant.user,
             (None, Some(identity)) => &identity.user,
             (None, None) => "",

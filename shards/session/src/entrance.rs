@@ -76,6 +76,8 @@ pub struct WebSocket {
     pub port: u16,
     /// Does it speak TLS?
     pub tls: bool,
+    /// Does the certificate say who the user is?
+    pub map: bool,
     /// The public keys that clients may have, as lower-case hexadecimal SHA-256; empty for any.
     pub pinned: Vec<String>,
     /// Time for the HTTP request; zero for no limit.
@@ -97,6 +99,24 @@ pub struct Secured {
     pub cipher: String,
     /// Who the peer's certificate names.
     pub certificate: Option<PeerCertificate>,
+    /// The certificates that the peer showed, its own first.
+    pub shown: Vec<ShownCertificate>,
+    /// The SHA-256 of the peer's public key, in lower-case hexadecimal, if it showed a certificate.
+    pub key: Option<Box<str>>,
+    /// The certificates that the peer showed, its own first; kept only where somebody else decides
+    /// who comes in, who is told of them.
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// A certificate, by what tells it from others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShownCertificate {
+    /// Its subject, as text.
+    pub subject: String,
+    /// SHA-256 of its public key, in hexadecimal.
+    pub key_digest: String,
+    /// SHA-256 of all of it, in hexadecimal.
+    pub digest: String,
 }
 
 /// Credentials that cookies of the upgrade carried; empty where there was none. They stand in for

@@ -60,6 +60,11 @@ impl Identity {
         }
     }
 
+    /// The JWT that was shown, or nothing.
+    pub fn jwt(&self) -> &str {
+        &self.jwt
+    }
+
     /// Who asks to come in, as the log names them; `None` if nothing was said about it.
     pub fn claim(&self) -> Option<String> {
         if !self.nkey.is_empty() {
@@ -71,6 +76,43 @@ impl Identity {
         } else {
             None
         }
+    }
+
+    /// The user that somebody asks to be, as monitoring names them; of a token it says no more than
+    /// that there is one.
+    pub fn raw_user(&self) -> &str {
+        let shown = if self.token.is_empty() { "" } else { "[REDACTED]" };
+        [self.nkey.as_str(), &self.user, shown]
+            .into_iter()
+            .find(|text| !text.is_empty())
+            .unwrap_or("")
+    }
+
+    /// Has the nonce been signed?
+    pub(crate) const fn has_signature(&self) -> bool {
+        !self.signature.is_empty()
+    }
+
+    /// What CONNECT said, as those are told who decide about it.
+    pub(crate) fn options(&self, protocol: i64) -> Value {
+        let mut options = Map::new();
+        for (name, text) in [
+            ("jwt", &self.jwt),
+            ("nkey", &self.nkey),
+            ("sig", &self.signature),
+            ("auth_token", &self.token),
+            ("user", &self.user),
+            ("pass", &self.password),
+            ("name", &self.name),
+            ("lang", &self.lang),
+            ("version", &self.version),
+        ] {
+            if !text.is_empty() {
+                options.insert(name.into(), text.as_str().into());
+            }
+        }
+        options.insert("protocol".into(), protocol.into());
+        options.into()
     }
 
     /// `v<version>:<lang>:<name>` as far as known, for logs.

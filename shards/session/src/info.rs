@@ -118,7 +118,9 @@ impl InfoLine {
         let mut line = String::with_capacity(self.head.len() + self.tail.len() + 160);
         let websocket = config.websocket.as_ref().filter(|_| connection.is_websocket());
         line.push_str(if websocket.is_some() { &self.websocket_head } else { &self.head });
-        let with_auth = if variant.greets { self.greets_with_auth } else { self.with_auth };
+        // Those who come by WebSocket are not told that they may say nothing.
+        let greets = variant.greets && websocket.is_none();
+        let with_auth = if greets { self.greets_with_auth } else { self.with_auth };
         if with_auth || websocket.is_some_and(|door| door.overrides_auth) {
             line.push_str(",\"auth_required\":true");
         }

@@ -7,10 +7,11 @@
 
 use std::rc::Rc;
 
-use accounts::{Auth, Grant, Outcome, Proof, Rights, Rules};
+use accounts::callout::CALLOUT_SUBJECT;
+use accounts::{Auth, Grant, Outcome, Proof, Referral, Rights, Rules};
 use base::{ConnectionId, Slot};
 use session::admission::{self, Denial, Verdict, Way};
-use session::handshake::{self, Refusal};
+use session::handshake::{self, Identity, Refusal};
 use session::{Connection, Occasion, Pending, Reason};
 use subjects::SubId;
 
@@ -80,18 +81,42 @@ impl Shard {
     fn authenticate(&mut self, slot: Slot, occasion: Occasion) {
         match self.judge(slot) {
             Verdict::Granted(grant, proof) if proof.is_empty() => {
-                self.let_in(slot, Pending { grant, proof, occasion, number: 0 }, None);
+                self.let_in(slot, Pending::granted(grant, proof, occasion), None);
             }
             Verdict::Granted(grant, proof) => self.claim(slot, grant, proof, occasion),
+            Verdict::Referred(referral, proof) => {
+                self.refer_once_proven(slot, referral, proof, occasion);
+            }
             Verdict::Refused(denial) => self.deny(slot, denial),
         }
     }
 
+    /// Asks somebody else, as soon as all is proven that comes before.
+    fn refer_once_proven(
+        &mut self,
+        slot: Slot,
+        referral: Box<Referral>,
+        proof: Proof,
+        occasion: Occasion,
+    ) {
+        if proof.is_empty() {
+            self.refer(slot, referral, proof, occasion);
+            return;
+        }
+        self.claim(slot, None, proof, occasion);
+        let pending = self.wires.get_mut(slot).pending.as_mut().expect("it was just claimed");
+        pending.referral = Some(referral);
+    }
+
     fn judge(&self, slot: Slot) -> Verdict {
+        self.look_at(slot, |identity, way| admission::judge(identity, &self.config.auth, way))
+    }
+
+    fn look_at<T>(&self, slot: Slot, look: impl FnOnce(&Identity, &Way<'_>) -> T) -> T {
         let connection = self.wires.get(slot);
         let identity = connection.identity.as_ref().expect("CONNECT came before");
-        let auth = &self.config.auth;
-        let nonce = if auth.needs_nonce() { self.nonce(connection) } else { String::new() };
+        let needs_nonce = self.config.auth.needs_nonce();
+        let nonce = if needs_nonce { self.nonce(connection) } else { String::new() };
         let way = Way {
             kind: connection.kind(),
             nonce: &nonce,
@@ -99,28 +124,38 @@ impl Shard {
             certificate: connection.certificate(),
             host: &connection.peer.host,
             now: self.wall,
-            certificates_count: self.config.tls.as_ref().is_some_and(|tls| tls.map),
+            certificates_count: self.config.tls.as_ref().is_some_and(|tls| tls.map)
+                || self.config.websocket.as_ref().is_some_and(|door| door.map),
         };
-        admission::judge(identity, auth, &way)
+        look(identity, &way)
     }
 
-    fn nonce(&self, connection: &Connection) -> String {
+    pub(crate) fn nonce(&self, connection: &Connection) -> String {
         session::nonce::nonce(&self.config.nonce_key.0, connection.id)
     }
 
     /// Does the certificate say who this is?
     fn maps_certificates(&self, connection: &Connection) -> bool {
-        let tls = self.config.tls.as_ref();
-        !connection.is_websocket() && tls.is_some_and(|tls| tls.map)
+        if connection.is_websocket() {
+            return self.config.websocket.as_ref().is_some_and(|door| door.map);
+        }
+        self.config.tls.as_ref().is_some_and(|tls| tls.map)
     }
 
-    fn claim(&mut self, slot: Slot, grant: Option<Box<Grant>>, proof: Proof, occasion: Occasion) {
+    pub(crate) fn claim(
+        &mut self,
+        slot: Slot,
+        grant: Option<Box<Grant>>,
+        proof: Proof,
+        occasion: Occasion,
+    ) {
         self.claims += 1;
         let number = self.claims;
         let connection = self.wires.get_mut(slot);
         let id = connection.id;
         let claim = Claim { slot, id, number, proof: proof.clone() };
-        connection.pending = Some(Box::new(Pending { grant, proof, occasion, number }));
+        let pending = Pending { number, ..Pending::granted(grant, proof, occasion) };
+        connection.pending = Some(Box::new(pending));
         self.effects.proofs.push(claim);
         if occasion == Occasion::Reload {
             self.rechecking = true;
@@ -137,7 +172,19 @@ impl Shard {
         if connection.id != id || !current || !connection.is_open() {
             return;
         }
-        let pending = connection.pending.take().expect("it was just looked at");
+        let mut pending = connection.pending.take().expect("it was just looked at");
+        let referral = match outcome {
+            Outcome::Right(_) => pending.referral.take(),
+            Outcome::Wrong => self.second_opinion(slot, &pending),
+            Outcome::UntrustedProxy => None,
+        };
+        if let Some(referral) = referral {
+            let Pending { mut proof, occasion, .. } = *pending;
+            proof.password = None;
+            proof.signatures = Vec::new();
+            self.refer(slot, referral, proof, occasion);
+            return;
+        }
         match outcome {
             Outcome::Right(proxy) => self.let_in(slot, *pending, proxy),
             Outcome::Wrong => self.deny(slot, Denial::Credentials),
@@ -147,7 +194,29 @@ impl Shard {
         self.settle();
     }
 
+    /// Whom to ask about somebody whose own words proved to be wrong.
+    fn second_opinion(&self, slot: Slot, pending: &Pending) -> Option<Box<Referral>> {
+        let vouched = pending.grant.as_ref().is_some_and(|grant| grant.vouched);
+        if vouched || pending.referral.is_some() {
+            return None;
+        }
+        let auth = &self.config.auth;
+        let ask = |identity: &Identity, way: &Way<'_>| {
+            admission::second_opinion(identity, auth, way).map(Box::new)
+        };
+        self.look_at(slot, ask)
+    }
+
     fn let_in(&mut self, slot: Slot, mut pending: Pending, proxy: Option<String>) {
+        if let Some(grant) = &mut pending.grant {
+            self.shield_questions(grant);
+            let moved = grant.account != self.wires.get(slot).account;
+            if moved && pending.occasion == Occasion::Reload {
+                // Whoever decides has put it elsewhere: it comes back, and is there then.
+                self.wires.end(slot, Reason::ClientClosed);
+                return;
+            }
+        }
         let rules = pending.grant.as_deref_mut().and_then(|grant| self.rules_of(grant));
         self.wires.get_mut(slot).grant = pending.grant;
         self.give_rights(slot, rules, pending.occasion);
@@ -170,6 +239,19 @@ impl Shard {
             Seat::Granted => self.come_in(slot, pending.occasion),
             Seat::Refused => self.refuse_seat(slot),
             Seat::Awaited => self.wires.get_mut(slot).seeks = Some(pending.occasion),
+        }
+    }
+
+    /// Nobody may ask in the server's name those who decide who comes in.
+    fn shield_questions(&self, grant: &mut Grant) {
+        let auth = &self.config.auth;
+        let name = &self.config.accounts.get(grant.account).name;
+        let by_file = auth.callout.as_ref();
+        let asked = by_file.is_some_and(|callout| callout.referral.account == grant.account)
+            || auth.operator.as_ref().is_some_and(|operator| operator.refers_in(name));
+        if asked {
+            let permissions = grant.permissions.get_or_insert_default();
+            permissions.publish.deny.push(CALLOUT_SUBJECT.to_owned());
         }
     }
 
@@ -211,7 +293,7 @@ impl Shard {
             return Some(Rc::clone(rules));
         }
         let rules = Rc::new(Rules::new(permissions));
-        if grant.jwt.is_none() {
+        if grant.jwt.is_none() && !grant.vouched {
             self.rules.insert(grant.user.clone(), Rc::clone(&rules));
         }
         Some(rules)
@@ -252,7 +334,7 @@ impl Shard {
         }
     }
 
-    fn deny(&mut self, slot: Slot, denial: Denial) {
+    pub(crate) fn deny(&mut self, slot: Slot, denial: Denial) {
         let reason = match denial {
             Denial::Credentials => Reason::AuthenticationFailure,
             Denial::UntrustedProxy => Reason::ProxyNotTrusted,
@@ -296,12 +378,15 @@ impl Shard {
         }
         match self.judge(slot) {
             Verdict::Refused(denial) => self.deny(slot, denial),
+            Verdict::Referred(referral, proof) => {
+                self.refer_once_proven(slot, referral, proof, Occasion::Reload);
+            }
             Verdict::Granted(grant, proof) => {
                 let connection = self.wires.get(slot);
                 if proof.is_empty() || connection.proven.as_deref() == Some(&proof) {
                     let proxy = Some(connection.proxy_key.clone());
                     let occasion = Occasion::Reload;
-                    self.let_in(slot, Pending { grant, proof, occasion, number: 0 }, proxy);
+                    self.let_in(slot, Pending::granted(grant, proof, occasion), proxy);
                 } else {
                     self.claim(slot, grant, proof, Occasion::Reload);
                 }
@@ -373,7 +458,7 @@ impl Shard {
 
 /// Is somebody not where they were, or not at all?
 fn has_moved(grant: &Grant, auth: &Auth) -> bool {
-    if auth.operator.is_some() {
+    if auth.operator.is_some() || grant.vouched {
         return false;
     }
     let list = if grant.nkey.is_empty() { &auth.users } else { &auth.keys };

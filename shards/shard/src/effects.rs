@@ -3,7 +3,9 @@
 use base::Slot;
 
 use crate::admit::Claim;
+use crate::callout::Dispatch;
 use crate::inspect::{Answer, Happening, Ticket};
+use crate::itinerary::TracePart;
 use crate::services::Request;
 
 /// A connected socket, as the reactor numbers it.
@@ -58,8 +60,12 @@ pub struct Effects {
     pub answers: Vec<(Ticket, Answer)>,
     /// What happened to connections.
     pub happenings: Vec<Happening>,
+    /// What there is to tell of messages that are traced.
+    pub traced: Vec<TracePart>,
     /// What has to be proven before somebody is let in; see [`crate::Shard::proven`].
     pub proofs: Vec<Claim>,
+    /// What has to be done for somebody else to say who may come in.
+    pub dispatches: Vec<Dispatch>,
     /// So many configurations that were put in force now hold for every connection.
     pub reconfigured: u32,
     /// Stop to accept.
@@ -83,7 +89,9 @@ impl Effects {
         self.requests.clear();
         self.answers.clear();
         self.happenings.clear();
+        self.traced.clear();
         self.proofs.clear();
+        self.dispatches.clear();
         self.reconfigured = 0;
         self.stop_accepting = false;
         self.drained = false;

@@ -134,13 +134,12 @@ impl Shard {
         }
     }
 
-    /// The TLS handshake is done. `key` is the SHA-256 of the peer's public key, in lower-case
-    /// hexadecimal, if it showed a certificate.
-    pub fn secured(&mut self, slot: Slot, secured: Secured, key: Option<&str>) {
+    /// The TLS handshake is done.
+    pub fn secured(&mut self, slot: Slot, mut secured: Secured) {
         if !self.wires.get(slot).is_open() || self.stage(slot) != Stage::Handshake {
             return;
         }
-        if let Err(text) = self.check_pinned(slot, key) {
+        if let Err(text) = self.check_pinned(slot, secured.key.as_deref()) {
             self.debug_for(slot, &text);
             self.insecure(slot, "certificate not pinned", false);
             return;
@@ -149,6 +148,10 @@ impl Shard {
             "TLS handshake complete".to_owned(),
             format!("TLS version {}, cipher suite {}", secured.version, secured.cipher),
         ];
+        let auth = &self.config.auth;
+        if auth.callout.is_none() && auth.operator.is_none() {
+            secured.chain = Vec::new();
+        }
         let entrance = self.wires.get_mut(slot).entrance.get_or_insert_default();
         entrance.secured = Some(secured);
         if entrance.door == Door::WebSocket {
@@ -173,6 +176,32 @@ impl Shard {
             }
             Some(key) if pinned.iter().any(|pin| pin == key) => Ok(()),
             Some(key) => Err(format!("Failed pinned cert test for key id: {key}")),
+        }
+    }
+
+    /// Ends those whose keys are pinned no more, once other keys are. Like the reference it takes
+    /// those for strangers who came without TLS.
+    pub(crate) fn check_pins_again(&mut self, old: &session::Config) {
+        let lists = |config: &session::Config| {
+            let client = config.tls.as_ref().map_or_else(Vec::new, |tls| tls.pinned.clone());
+            let websocket = config.websocket.as_ref();
+            (client, websocket.map_or_else(Vec::new, |door| door.pinned.clone()))
+        };
+        let (old, new) = (lists(old), lists(&self.config));
+        for slot in self.open_slots() {
+            let changed = match self.door(slot) {
+                Door::Client => old.0 != new.0,
+                Door::WebSocket => old.1 != new.1,
+            };
+            let entrance = self.wires.get(slot).entrance.as_ref();
+            let key = entrance.and_then(|entrance| entrance.secured.as_ref()?.key.clone());
+            if changed
+                && self.stage(slot) == Stage::Open
+                && let Err(text) = self.check_pinned(slot, key.as_deref())
+            {
+                self.debug_for(slot, &text);
+                self.wires.end(slot, Reason::TlsHandshakeError);
+            }
         }
     }
 

@@ -105,6 +105,10 @@ impl Shard {
             self.scratch.arriving = subject;
             return false;
         }
+        if self.scratch.traced.is_some() && !self.trace_shadow(id, (importer, import), &subject) {
+            self.scratch.arriving = subject;
+            return true;
+        }
         self.spaces.subscriptions.get_mut(id).count_plain(1);
         let delivered = self.wires.deliver(slot, &arriving, sid, &self.spaces.subscriptions.sids);
         self.scratch.arriving = subject;
@@ -130,8 +134,15 @@ impl Shard {
         }
         let mut subject = Vec::new();
         service.depart(message.subject, &mut self.random, &mut subject);
+        let place = export.map(|(_, place)| place);
+        let (aside, goes_on) = self.trace_request(exporter, place, (message.subject, &subject));
+        if !goes_on {
+            self.resume_trace(aside);
+            return true;
+        }
         let requestor = origin.map(|origin| origin.slot);
-        let share = if exports.is_empty() { own_share } else { self.scratch.chain.share };
+        let is_first = self.scratch.chain.exports.is_empty();
+        let share = if is_first { own_share } else { self.scratch.chain.share };
         let asker = self.asker(requestor, (importer, exporter), share, own_share);
         let sampled = self.sample(export, message, requestor, (importer, own_share));
         let waits = self.await_response(
@@ -153,6 +164,7 @@ impl Shard {
         let before = self.scratch.chain.asker.replace(asker);
         let delivered = self.pass_on((exporter, export, share), &request, origin);
         self.scratch.chain.asker = before;
+        self.resume_trace(aside);
         if let Some(id) = waits.filter(|_| !delivered) {
             let response = self.responses.remove(id);
             self.report_end(&response, &Outcome::Nobody);

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use accounts::Permissions;
 use base::{AccountId, ConnectionId, Duration, Slot, Time};
 use session::{Connection, Peer, Reason, Secured, Statistics};
 use subjects::SubId;
@@ -155,6 +156,10 @@ pub struct ConnectionView {
     pub websocket: bool,
     /// What its TLS handshake came to, if there was one, and whether that came before INFO.
     pub secured: Option<(Secured, bool)>,
+    /// The JWT that it showed, or nothing.
+    pub jwt: String,
+    /// What its user may do, if not everything.
+    pub permissions: Option<Permissions>,
 }
 
 /// A set of places.
@@ -375,6 +380,10 @@ impl Shard {
             if filter.account.is_some_and(|account| account != subscription.account()) {
                 continue;
             }
+            // A shadow stands for a subscription of its connection that is counted already.
+            if slots.is_some() && subscription.is_special() {
+                continue;
+            }
             let (pattern, queue) = self.spaces.describe(id);
             if !filter.admits_pattern(pattern) {
                 continue;
@@ -394,9 +403,12 @@ impl Shard {
     fn view_subscription(&self, id: SubId, pattern: &[u8], queue: &[u8]) -> SubscriptionView {
         let subscriptions = &self.spaces.subscriptions;
         let subscription = subscriptions.get(id);
+        let connection = self.wires.get(subscription.connection());
+        let is_shadow = subscription.is_special() && connection.id.0 != 0;
         SubscriptionView {
-            connection: self.wires.get(subscription.connection()).id,
-            account: subscription.account(),
+            connection: connection.id,
+            // A shadow is its connection's, wherever it falls.
+            account: if is_shadow { connection.account } else { subscription.account() },
             subject: pattern.to_vec(),
             queue: queue.to_vec(),
             sid: subscriptions.sids.with(subscription.sid, <[u8]>::to_vec),
@@ -432,6 +444,8 @@ impl Shard {
             lang: text(identity.map(|identity| &identity.lang)),
             version: text(identity.map(|identity| &identity.version)),
             user: connection.user().to_owned(),
+            jwt: identity.map_or_else(String::new, |identity| identity.jwt().to_owned()),
+            permissions: connection.rights.as_ref().map(|it| it.rules().source().clone()),
             websocket: connection.is_websocket(),
             secured: connection.entrance.as_ref().and_then(|entrance| {
                 let secured = entrance.secured.clone()?;

@@ -15,12 +15,14 @@
 
 mod admit;
 mod batch;
+mod callout;
 mod census;
 mod effects;
 mod entrance;
 mod frame;
 mod imports;
 mod inspect;
+mod itinerary;
 mod jetstream;
 mod lame_duck;
 mod latency;
@@ -43,16 +45,20 @@ mod trace;
 mod train;
 mod wires;
 
-pub use accounts::{Auth, Outcome, Password, Proof, Secret, Signature};
+pub use accounts::{Auth, Inquiry, Outcome, Password, Proof, Referral, Secret, Signature};
 pub use admit::Claim;
+pub use callout::{Composed, Dispatch, Errand};
 pub use census::{AccountCensus, Census};
 pub use effects::{Effects, Level, LogLine, Socket};
 pub use inspect::{
     Answer, ConnectionFilter, ConnectionView, Happening, Question, Sighting, SlotSet, SortKey,
     SubscriptionFilter, SubscriptionView, Ticket,
 };
+pub use itinerary::{Ingress, Stop, TracePart};
 pub use services::{Owner, Request};
-pub use session::{Config, Cookies, Door, NonceKey, Peer, Reason, Secured, Stage, Statistics};
+pub use session::{
+    Config, Cookies, Door, NonceKey, Peer, Reason, Secured, ShownCertificate, Stage, Statistics,
+};
 pub use session::{certificate, entrance as way_in};
 pub use shard::Shard;
 pub use stored::{StoredAccount, StoredCensus};

@@ -8,6 +8,7 @@ use wire::{Message, PublishLine};
 use crate::effects::Level;
 use crate::frame::{self, Relayed, Way};
 use crate::imports::{Chain, Introduced};
+use crate::itinerary::{Itinerary, Numbers, Stop};
 use crate::responses::{MEASURED, PREFIX};
 use crate::services::SERVICES;
 use crate::shard::Shard;
@@ -38,6 +39,8 @@ pub(crate) struct Scratch {
     tail: Vec<u8>,
     /// Where the messages of a train from another core stand.
     pub(crate) tails: crate::train::Tails,
+    /// The way of the message, if that is traced.
+    pub(crate) traced: Option<Box<Itinerary>>,
 }
 
 impl Scratch {
@@ -45,6 +48,16 @@ impl Scratch {
     #[inline]
     pub(crate) fn has_apart(&self) -> bool {
         !self.apart.is_empty() || !self.bound.is_empty()
+    }
+
+    /// What goes to another core is a part of its own, if the message is traced.
+    fn next_part(&mut self, numbers: &mut Numbers) -> Option<(u64, bool)> {
+        self.traced.as_mut().map(|traced| (traced.cause(numbers), traced.only))
+    }
+
+    /// A subscription came to its end, and is removed once the message went its way.
+    pub(crate) fn end_later(&mut self, slot: Slot, id: SubId) {
+        self.ended.push((slot, id));
     }
 
     /// Delivers to the chosen member of a queue group. One that has come to its end is taken off
@@ -59,6 +72,9 @@ impl Scratch {
         let (slot, sid) = (subscriptions.get(id).connection(), subscriptions.get(id).sid);
         if subscriptions.get(id).is_special() {
             self.apart.push(id);
+            return;
+        }
+        if self.traced.as_mut().is_some_and(|traced| !traced.pick(id)) {
             return;
         }
         let (may, ends) = subscriptions.count_delivery(id);
@@ -136,6 +152,14 @@ impl Shard {
         if self.config.trace {
             self.trace_publish(slot, line, input);
         }
+        if line.with_header && self.is_to_be_traced(slot, message) {
+            return self.publish_traced(slot, message);
+        }
+        self.publish_onward(slot, message);
+    }
+
+    #[inline]
+    pub(crate) fn publish_onward(&mut self, slot: Slot, message: &Message<'_>) {
         let connection = self.wires.get(slot);
         if connection.maps {
             return self.publish_mapped(slot, message);
@@ -153,6 +177,9 @@ impl Shard {
         let account = self.wires.get(slot).account;
         let mut mapped = std::mem::take(&mut self.scratch.mapped);
         let changed = self.map_subject(account, message.subject, &mut mapped);
+        if changed {
+            self.note_stop(|| Stop::Mapped(mapped.clone()));
+        }
         let subject = if changed { &mapped[..] } else { message.subject };
         let message = Message { subject, ..*message };
         if self.wires.get(slot).rights.is_some() {
@@ -249,6 +276,7 @@ impl Shard {
         if reserved.iter().any(|prefix| reply.starts_with(prefix)) {
             let reply = crate::trace::quoted(reply);
             let text = format!("Permissions Violation for Publish with Reply of {reply}");
+            self.note_refusal(&text);
             self.wires.write_error(slot, &text);
             self.log_for(Level::Error, slot, &format!("Publish Violation - Reply {reply}"));
             return false;
@@ -265,6 +293,9 @@ impl Shard {
         message: &Message<'_>,
         origin: Option<Origin>,
     ) -> bool {
+        if self.scratch.traced.is_some() {
+            return self.deliver_plain_traced(account, route, message, origin);
+        }
         let trace = self.config.trace;
         let (lists, subscriptions) = self.spaces.split(account);
         let mut delivered = false;
@@ -360,14 +391,19 @@ impl Shard {
         }
         let silent = origin.filter(|origin| !origin.echo);
         let silent = silent.map(|origin| self.wires.get(origin.slot).id);
-        let target = &self.scratch.target[..];
         for core in cores.iter() {
             let plain = route.cores.contains(core);
             let names = picks.iter().filter(|(picked, _)| *picked == core).map(|(_, name)| *name);
+            let part = self.scratch.next_part(&mut self.trace_numbers);
+            let target = &self.scratch.target[..];
             self.outboxes.append(core, |out| {
                 let way = Way { account, target, plain, imported, hops: 0, silent };
-                frame::put_message(out, &way, message, names);
+                frame::put_traced(out, part, |out| frame::put_message(out, &way, message, names));
             });
+        }
+        drop((leaves, earlier, picks));
+        if self.scratch.traced.is_some() {
+            self.note_picked(message.subject);
         }
         delivered
     }
@@ -395,14 +431,20 @@ impl Shard {
                 None if hops < base::limits::QUEUE_HOPS_MAX => {
                     if let Some(core) = choice.pick_remote(&mut self.random) {
                         let names = std::iter::once(name);
+                        let part = self.scratch.next_part(&mut self.trace_numbers);
                         self.outboxes.append(core, |out| {
                             let way = Way { plain: false, hops: hops + 1, ..*way };
-                            frame::put_message(out, &way, message, names);
+                            frame::put_traced(out, part, |out| {
+                                frame::put_message(out, &way, message, names);
+                            });
                         });
                     }
                 }
                 None => {}
             }
+        }
+        if self.scratch.traced.is_some() {
+            self.note_picked(message.subject);
         }
         self.end_counted();
     }

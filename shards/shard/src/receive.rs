@@ -311,7 +311,7 @@ impl Shard {
                 let text = format!("Client parser ERROR, i={at}: proto='{shown}...'");
                 self.log_for(Level::Error, slot, &text);
                 self.wires.write_error(slot, "Unknown Protocol Operation");
-                self.wires.end(slot, Reason::ParseError);
+                self.wires.end(slot, Reason::ProtocolViolation);
             }
             Fault::ControlLine => {
                 let limit = self.config.max_control_line;

@@ -29,7 +29,7 @@ impl Shard {
         }
     }
 
-    fn may_publish_to(&mut self, slot: Slot, subject: &[u8]) -> Answer {
+    pub(crate) fn may_publish_to(&mut self, slot: Slot, subject: &[u8]) -> Answer {
         let rights = &mut self.wires.get_mut(slot).rights;
         rights.as_mut().map_or(Answer::Always, |rights| rights.publish(subject, self.now))
     }
@@ -49,6 +49,7 @@ impl Shard {
     pub(crate) fn violate_publish(&mut self, slot: Slot, subject: &[u8]) {
         let subject = crate::trace::quoted(subject);
         let text = format!("Permissions Violation for Publish to {subject}");
+        self.note_refusal(&text);
         self.wires.write_error(slot, &text);
         self.log_for(Level::Error, slot, &format!("Publish Violation - Subject {subject}"));
     }

@@ -1,9 +1,9 @@
 //! The broker's own subscribers: what serves requests inside the server.
 //!
 //! A service subscribes through a connection of this shard that has no socket. Routing treats it
-//! like any other: queue groups, other cores and trains reach it without a branch in the hot path,
-//! and what it is to get stands as MSG and HMSG lines in its outbound buffer. [`Shard::serve`]
-//! reads them there and hands each to the one who listens.
+//! like any other: queue groups, other cores and trains reach it. What it is to get stands in its
+//! outbound buffer, each message in an envelope that is read faster than a MSG line.
+//! [`Shard::serve`] reads them there and hands each to the one who listens.
 
 use base::text::{Cursor, Decimal};
 use base::{AccountId, ConnectionId, ServiceId, Slot};
@@ -29,6 +29,8 @@ pub enum Owner {
     System,
     /// What stores messages.
     JetStream,
+    /// Whoever waits for answers about who may come in.
+    Callout,
 }
 
 impl Owner {
@@ -36,6 +38,7 @@ impl Owner {
         match self {
             Self::System => b'S',
             Self::JetStream => b'J',
+            Self::Callout => b'C',
         }
     }
 
@@ -43,6 +46,7 @@ impl Owner {
         match letter {
             b'S' => Self::System,
             b'J' => Self::JetStream,
+            b'C' => Self::Callout,
             other => panic!("nobody subscribes services under the letter {other}"),
         }
     }
@@ -94,15 +98,120 @@ impl Name {
     }
 }
 
-/// The next of the lines that services were written.
-#[derive(Debug, PartialEq, Eq)]
-enum Line<'a> {
-    /// The messages that follow were sent by this connection.
-    From(Slot),
+/// What stands in front of each message for a service: who it is for, and how long its pieces are,
+/// which follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Envelope {
+    what: What,
+    /// The service, or the connection that speaks.
+    number: u32,
+    subject: u32,
+    reply: u32,
+    header: u32,
+    tail: u32,
+    sizes_bytes: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// The messages that follow were sent by a connection.
+    From,
     /// No more of them.
     Done,
-    /// A message for a subscription.
-    Message { name: &'a [u8], subject: &'a [u8], reply: &'a [u8], header: usize, tail: &'a [u8] },
+    /// A message for a service.
+    Message(Owner),
+}
+
+impl Envelope {
+    const BYTES: usize = 24;
+
+    const fn bare(what: What, number: u32) -> Self {
+        Self { what, number, subject: 0, reply: 0, header: 0, tail: 0, sizes_bytes: 0 }
+    }
+
+    fn of(message: &Message<'_>, (owner, service): (Owner, ServiceId)) -> Self {
+        Self {
+            what: What::Message(owner),
+            number: service.0,
+            subject: message.subject.len() as u32,
+            reply: message.reply.len() as u32,
+            header: message.header as u32,
+            tail: message.tail.len() as u32,
+            sizes_bytes: u8::try_from(message.sizes_bytes).expect("sizes are a few digits"),
+        }
+    }
+
+    fn bytes(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        let words = [self.number, self.subject, self.reply, self.header, self.tail];
+        for (place, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *place = word.to_le_bytes();
+        }
+        bytes[20] = self.sizes_bytes;
+        bytes[21] = match self.what {
+            What::From => b'F',
+            What::Done => b'D',
+            What::Message(owner) => owner.letter(),
+        };
+        bytes
+    }
+
+    /// Takes an envelope off the front. It was written by this shard, so it can be read.
+    fn take(rest: &mut &[u8]) -> Self {
+        let (bytes, after) = rest.split_first_chunk::<{ Self::BYTES }>().expect("it is whole");
+        *rest = after;
+        let word = |place: usize| u32::from_le_bytes(bytes.as_chunks().0[place]);
+        let what = match bytes[21] {
+            b'F' => What::From,
+            b'D' => What::Done,
+            letter => What::Message(Owner::of(letter)),
+        };
+        Self {
+            what,
+            number: word(0),
+            subject: word(1),
+            reply: word(2),
+            header: word(3),
+            tail: word(4),
+            sizes_bytes: bytes[20],
+        }
+    }
+
+    /// Takes the message that follows off the front.
+    fn open<'a>(&self, rest: &mut &'a [u8]) -> Message<'a> {
+        let mut piece = |bytes: u32| {
+            let (piece, after) = rest.split_at(bytes as usize);
+            *rest = after;
+            piece
+        };
+        Message {
+            subject: piece(self.subject),
+            reply: piece(self.reply),
+            header: self.header as usize,
+            tail: piece(self.tail),
+            sizes_bytes: usize::from(self.sizes_bytes),
+        }
+    }
+}
+
+/// Bytes that a message takes for a service.
+pub(crate) fn enveloped_bytes(message: &Message<'_>) -> usize {
+    Envelope::BYTES + message.subject.len() + message.reply.len() + message.tail.len()
+}
+
+/// Writes a message for the service of this name to the start of `room`.
+pub(crate) fn put_enveloped(room: &mut [u8], message: &Message<'_>, name: &[u8]) {
+    let mut cursor = Cursor::new(room);
+    cursor.put(&Envelope::of(message, Name::read(name)).bytes());
+    cursor.put(message.subject);
+    cursor.put(message.reply);
+    cursor.put(message.tail);
+}
+
+/// Whose service a subscription of the server's own is, by its name.
+pub(crate) fn owner_of(name: &[u8]) -> Option<(Owner, ServiceId)> {
+    // Responses have no number.
+    (name.len() > 1).then(|| Name::read(name))
 }
 
 impl Wires {
@@ -120,20 +229,18 @@ impl Wires {
     pub(crate) fn begin_speech(&mut self, slot: Slot) -> usize {
         let outbound = &mut self.connections.get_mut(SERVICES.0).outbound;
         let before = outbound.pending();
-        outbound.extend(b"FROM ", &mut self.pool);
-        outbound.extend(Decimal::new(u64::from(slot.0)).as_bytes(), &mut self.pool);
-        outbound.extend(b"\r\n", &mut self.pool);
+        let envelope = Envelope::bare(What::From, slot.0);
+        outbound.extend(&envelope.bytes(), &mut self.pool);
         before
     }
 
     /// Ends what [`Wires::begin_speech`] began, which leaves nothing behind if no service heard it.
-    pub(crate) fn end_speech(&mut self, slot: Slot, before: usize) {
-        let digits = Decimal::new(u64::from(slot.0)).as_bytes().len();
+    pub(crate) fn end_speech(&mut self, before: usize) {
         let outbound = &mut self.connections.get_mut(SERVICES.0).outbound;
-        if outbound.pending() == before + b"FROM \r\n".len() + digits {
+        if outbound.pending() == before + Envelope::BYTES {
             outbound.cut(before, &mut self.pool);
         } else {
-            outbound.extend(b"DONE\r\n", &mut self.pool);
+            outbound.extend(&Envelope::bare(What::Done, 0).bytes(), &mut self.pool);
         }
     }
 }
@@ -206,7 +313,7 @@ impl Shard {
                 break;
             }
             let (bytes, waits) = self.wires.get_mut(SERVICES).outbound.take();
-            self.serve_lines(&bytes[waits]);
+            self.serve_enveloped(&bytes[waits]);
             self.wires.pool.give_back(bytes);
             self.progress_jetstream();
         }
@@ -218,19 +325,20 @@ impl Shard {
         self.wires.get(SERVICES).outbound.pending() > 0
     }
 
-    fn serve_lines(&mut self, bytes: &[u8]) {
+    fn serve_enveloped(&mut self, bytes: &[u8]) {
         let mut speaker = None;
         let mut rest = bytes;
         while !rest.is_empty() {
-            match next_line(&mut rest) {
-                Line::From(slot) => speaker = Some((slot, self.wires.get(slot).id)),
-                Line::Done => speaker = None,
-                Line::Message { name, subject, reply, header, tail } => {
-                    let feed = tail.iter().position(|byte| *byte == b'\n');
-                    let sizes_bytes = feed.expect("sizes end in a line feed") + 1;
-                    let message = Message { subject, reply, header, tail, sizes_bytes };
-                    let (owner, service) = Name::read(name);
-                    self.serve_message(owner, service, speaker, &message);
+            let envelope = Envelope::take(&mut rest);
+            match envelope.what {
+                What::From => {
+                    let slot = Slot(envelope.number);
+                    speaker = Some((slot, self.wires.get(slot).id));
+                }
+                What::Done => speaker = None,
+                What::Message(owner) => {
+                    let message = envelope.open(&mut rest);
+                    self.serve_message(owner, ServiceId(envelope.number), speaker, &message);
                 }
             }
         }
@@ -260,6 +368,7 @@ impl Shard {
             Owner::JetStream => {
                 self.store_message(account, service, speaker.map(|(slot, _)| slot), message);
             }
+            Owner::Callout => self.on_answer(message),
         }
     }
 
@@ -274,48 +383,9 @@ impl Shard {
     ) -> bool {
         let before = self.wires.begin_speech(slot);
         let delivered = self.deliver(account, route, message, origin);
-        self.wires.end_speech(slot, before);
+        self.wires.end_speech(before);
         delivered
     }
-}
-
-/// Takes a line off the front. It was written by this shard, so it can be read.
-fn next_line<'a>(rest: &mut &'a [u8]) -> Line<'a> {
-    let all = *rest;
-    let feed = all.iter().position(|byte| *byte == b'\n').expect("lines end");
-    let (line, after) = (&all[..feed - 1], &all[feed + 1..]);
-    if line == b"DONE" {
-        *rest = after;
-        return Line::Done;
-    }
-    let mut words = line.split(|byte| *byte == b' ');
-    let mut word = || words.next();
-    let verb = word().expect("a line has a verb");
-    let subject = word().expect("a line has a second word");
-    if verb == b"FROM" {
-        *rest = after;
-        return Line::From(Slot(number(subject) as u32));
-    }
-    let name = word().expect("a message has a subscription");
-    let mut others: [&[u8]; 3] = [b""; 3];
-    let mut count = 0;
-    while let Some(word) = word() {
-        others[count] = word;
-        count += 1;
-    }
-    let sizes = if verb == b"HMSG" { 2 } else { 1 };
-    let reply = if count > sizes { others[0] } else { b"" };
-    let header = if sizes == 2 { number(others[count - 2]) } else { 0 };
-    let size = number(others[count - 1]);
-    let sizes_length = others[count - sizes..count].iter().map(|word| word.len()).sum::<usize>();
-    let start = line.len() - sizes_length - (sizes - 1);
-    let end = feed + 1 + size + 2;
-    *rest = &all[end..];
-    Line::Message { name, subject, reply, header, tail: &all[start..end] }
-}
-
-fn number(digits: &[u8]) -> usize {
-    digits.iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'))
 }
 
 #[cfg(test)]
@@ -323,27 +393,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_as_they_were_written() {
-        let text = b"FROM 12\r\nMSG a.b J7 5\r\nhe\nlo\r\nDONE\r\nMSG c S1 inbox 0\r\n\r\n\
-            HMSG d J1234567 r 12 14\r\nNATS/1.0\r\n\r\nhi\r\nHMSG e J1 12 12\r\n\
-            NATS/1.0\r\n\r\n\r\n";
-        let mut rest = &text[..];
-        assert_eq!(next_line(&mut rest), Line::From(Slot(12)));
-        let message = |name, subject, reply, header, tail| Line::Message {
-            name,
-            subject,
-            reply,
-            header,
-            tail,
-        };
-        let expected = message(b"J7", b"a.b", b"", 0, b"5\r\nhe\nlo\r\n");
-        assert_eq!(next_line(&mut rest), expected);
-        assert_eq!(next_line(&mut rest), Line::Done);
-        assert_eq!(next_line(&mut rest), message(b"S1", b"c", b"inbox", 0, b"0\r\n\r\n"));
-        let tail = b"12 14\r\nNATS/1.0\r\n\r\nhi\r\n";
-        assert_eq!(next_line(&mut rest), message(b"J1234567", b"d", b"r", 12, tail));
-        let tail = b"12 12\r\nNATS/1.0\r\n\r\n\r\n";
-        assert_eq!(next_line(&mut rest), message(b"J1", b"e", b"", 12, tail));
+    fn messages_come_out_of_their_envelopes_as_they_went_in() {
+        let pieces = [
+            (&b"a.b"[..], &b""[..], 0, &b"5\r\nhe\nlo\r\n"[..], 3),
+            (b"c", b"in", 0, b"0\r\n\r\n", 3),
+        ];
+        let mut bytes = Vec::new();
+        for (subject, reply, header, tail, sizes_bytes) in pieces {
+            let message = Message { subject, reply, header, tail, sizes_bytes };
+            let start = bytes.len();
+            bytes.resize(start + enveloped_bytes(&message), 0);
+            put_enveloped(&mut bytes[start..], &message, b"J1234567");
+        }
+        bytes.extend_from_slice(&Envelope::bare(What::From, 12).bytes());
+        let mut rest = &bytes[..];
+        for (subject, reply, header, tail, sizes_bytes) in pieces {
+            let envelope = Envelope::take(&mut rest);
+            assert_eq!(envelope.what, What::Message(Owner::JetStream));
+            assert_eq!(envelope.number, 1_234_567);
+            let message = envelope.open(&mut rest);
+            assert_eq!((message.subject, message.reply), (subject, reply));
+            assert_eq!((message.header, message.tail), (header, tail));
+            assert_eq!(message.sizes_bytes, sizes_bytes);
+        }
+        assert_eq!(Envelope::take(&mut rest), Envelope::bare(What::From, 12));
         assert!(rest.is_empty());
     }
 

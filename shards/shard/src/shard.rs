@@ -14,6 +14,7 @@ use crate::effects::{Effects, Level, LogLine, Socket};
 use crate::entrance::Throttle;
 use crate::frame;
 use crate::inspect::Inquiries;
+use crate::itinerary::Numbers;
 use crate::lame_duck::LameDuck;
 use crate::outbox::Outboxes;
 use crate::placement::Placement;
@@ -80,11 +81,12 @@ pub struct Shard {
     pub(crate) reconfigured_at: Option<Box<[u64]>>,
     pub(crate) jetstream: Option<Box<JetStream>>,
     /// The accounts of services by their owner and number.
-    pub(crate) service_accounts: [Vec<AccountId>; 2],
+    pub(crate) service_accounts: [Vec<AccountId>; 3],
     pub(crate) lame_duck: Option<LameDuck>,
     /// Counts TLS handshakes, on the core that accepts.
     pub(crate) throttle: Throttle,
     pub(crate) scratch: Scratch,
+    pub(crate) trace_numbers: Numbers,
     pub(crate) lists: train::Lists,
     pub(crate) inquiries: Inquiries,
     /// Counts of connections that are gone.
@@ -123,10 +125,11 @@ impl Shard {
             reconfigurations: 0,
             reconfigured_at: None,
             jetstream: None,
-            service_accounts: [Vec::new(), Vec::new()],
+            service_accounts: [const { Vec::new() }; 3],
             lame_duck: None,
             throttle: Throttle::default(),
             scratch: Scratch::default(),
+            trace_numbers: Numbers::new(core),
             lists: train::Lists::default(),
             inquiries: Inquiries::default(),
             past: Past::default(),
@@ -207,6 +210,9 @@ impl Shard {
         } else if liveness.auth_due <= now && connection.stage != Stage::Open {
             liveness.auth_due = Time::NEVER;
             self.on_entrance_due(slot);
+        } else if liveness.auth_due <= now && connection.pending.is_some() {
+            liveness.auth_due = Time::NEVER;
+            self.give_up_asking(slot);
         } else if liveness.auth_due <= now {
             liveness.auth_due = Time::NEVER;
             self.wires.write_error(slot, "Authentication Timeout");
@@ -534,6 +540,7 @@ impl Shard {
         self.info = InfoLine::new(&self.config);
         self.wires.configure(&self.config);
         self.change_accounts(&old.accounts);
+        self.check_pins_again(&old);
         for slot in self.open_slots() {
             let limit = self.wires.get(slot).max_payload;
             self.join(slot, self.wires.get(slot).account);

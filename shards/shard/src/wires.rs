@@ -7,7 +7,7 @@ use session::{Config, Connection, Reason};
 use subjects::{Sid, Sids};
 use wire::{Message, encode};
 
-use crate::services::SERVICES;
+use crate::services::{self, SERVICES};
 use crate::train::Train;
 
 /// Connections, their buffers, and what came up while writing to them.
@@ -144,6 +144,11 @@ impl Wires {
         if !given {
             let outbound = &mut connection.outbound;
             sids.with(sid, |sid| {
+                if slot == SERVICES {
+                    let bytes = services::enveloped_bytes(message);
+                    services::put_enveloped(outbound.room(bytes, &mut self.pool), message, sid);
+                    return outbound.fill(bytes);
+                }
                 let room = outbound.room(encode::bytes_max(message, sid), &mut self.pool);
                 let bytes = encode::message(room, message, sid, headers);
                 outbound.fill(bytes);
@@ -165,13 +170,7 @@ impl Wires {
     }
 
     /// Writes a train to a subscriber: `head` and then what is its own, for each message.
-    pub(crate) fn write_train(
-        &mut self,
-        slot: Slot,
-        head: &[u8],
-        train: &Train<'_>,
-        payload: usize,
-    ) {
+    pub(crate) fn write_train(&mut self, slot: Slot, head: &[u8], train: &Train<'_>) {
         let connection = self.connections.get_mut(slot.0);
         let bytes = head.len() * train.tails.len() + train.bytes();
         let room = connection.outbound.room(bytes, &mut self.pool);
@@ -183,7 +182,7 @@ impl Wires {
         assert_eq!(cursor.at(), bytes, "a train was counted wrongly");
         connection.outbound.fill(bytes);
         connection.statistics.out_messages += train.tails.len() as u64;
-        connection.statistics.out_bytes += payload as u64;
+        connection.statistics.out_bytes += train.payload as u64;
         if !connection.outbound.listed {
             connection.outbound.listed = true;
             self.dirty.push(slot);

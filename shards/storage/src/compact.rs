@@ -10,14 +10,16 @@ use crate::damage::{Damage, What};
 use crate::disk::{Action, DiskFailure, DiskRequest, File};
 use crate::entry::{HEAD_BYTES, read_checked_record};
 use crate::files::Files;
+use crate::frames::{self, Frames, Home};
 use crate::keys::KeyId;
 use crate::log::segment::Segment;
-use crate::log::{Data, Log, Part, Whereabouts};
+use crate::log::{Log, Part, Whereabouts};
 use crate::requests::{Requests, Wants};
 use crate::seal::{Build, Sealing};
 use crate::segment_file::Image;
 use crate::store::{LogId, Store};
 use crate::upkeep::{add_records, find};
+use crate::vault::Vault;
 
 /// Small parts one behind the other that are brought together.
 const SMALL_MIN: usize = 8;
@@ -50,7 +52,10 @@ struct Job {
 struct Source {
     part: u64,
     place: Whereabouts,
+    /// Bytes of its records in the file, and the frames that they stand in, if they do.
     bytes: u64,
+    frames: Option<Frames>,
+    length: u32,
     /// The request, once it was made, and what it brought.
     request: Option<u64>,
     blocks: Option<Blocks>,
@@ -110,7 +115,7 @@ impl Files {
         self.compaction.wanted |= log.sparse;
     }
 
-    /// Overwrites a record that is no longer needed.
+    /// Overwrites a record that is no longer needed, in a part without frames.
     pub(crate) fn erase(&mut self, place: Whereabouts, (start, end): (u32, u32)) {
         let start = place.offset + u64::from(start) + HEAD_BYTES as u64;
         let end = place.offset + u64::from(end);
@@ -173,7 +178,7 @@ impl Log {
         &mut self,
         mut segment: Segment,
         old: &[u64],
-        place: Whereabouts,
+        place: (Whereabouts, Option<Frames>),
     ) -> Option<usize> {
         let mut next = segment.next_live(0);
         while let Some(at) = next {
@@ -183,25 +188,28 @@ impl Log {
             next = segment.next_live(at + 1);
         }
         let at = self.parts.iter().position(|part| old.contains(&part.number))?;
+        let mut stale = false;
         while let Some(part) = self.parts.get(at)
             && old.contains(&part.number)
         {
             let part = self.parts.remove(at).expect("it was just seen");
-            self.left.extend(part.data.place().map(|place| place.segment));
+            stale |= part.stale;
+            self.left.extend(part.needs());
         }
         if segment.living() == 0 {
             return None;
         }
         let number = self.next_part();
-        self.parts.insert(at, Part { number, segment, data: Data::Sealed(place) });
+        self.sparse |= stale;
+        self.parts.insert(at, Part { stale, ..Part::sealed(number, segment, place) });
         Some(at)
     }
 }
 
 impl Part {
-    /// Is more than half of it gone, so that bringing it together pays?
+    /// Is more than half of it gone, so that bringing it together pays, or has it to be?
     pub(crate) fn is_hollow(&self) -> bool {
-        self.segment.live_bytes * 2 < u64::from(self.segment.length)
+        self.stale || self.segment.live_bytes * 2 < u64::from(self.segment.length)
     }
 }
 
@@ -232,7 +240,7 @@ impl Store {
                 log.sparse = false;
                 continue;
             };
-            let sources = log.parts.range(range).filter_map(Source::of).collect();
+            let sources = log.parts.range_mut(range).filter_map(Source::of).collect();
             let (id, uid) = (LogId(place), log.uid);
             files.compaction.job = Some(Job { id, uid, sources, failed: false });
             return;
@@ -260,7 +268,8 @@ impl Store {
         let of_number = |source: &&mut Source| source.request == Some(number);
         let source = job.sources.iter_mut().find(of_number).expect("it was asked for");
         source.done = true;
-        source.blocks = blocks;
+        let home = Home { store: files.store, segment: source.place.segment, log: job.uid };
+        source.blocks = blocks.map(|blocks| source.unpack(blocks, home, &mut files.vault));
         job.failed |= outcome.is_err();
         None
     }
@@ -284,28 +293,44 @@ impl Store {
         if segment.living() == 0 {
             return;
         }
-        let number = files.new_segment();
-        let mut image = Image::default();
-        let place = add_records(&mut image, log, &segment, &records, (number, 0));
-        image.finish(files.store, number);
+        let mut image = Image::new(files.store, files.new_segment());
+        let sealer = files.sealer.as_ref();
+        let place = add_records(&mut image, log, (&segment, &records), 0, sealer);
+        image.finish(sealer);
         let old: Vec<u64> = job.sources.iter().map(|source| source.part).collect();
         let (id, uid, part) = (job.id, job.uid, old[0]);
         let sealing = Sealing { id, uid, place, part, merged: Some((segment, old)) };
-        files.build = Some(Build::new(number, image, vec![sealing]));
+        files.build = Some(Build::new(image, vec![sealing]));
     }
 }
 
 impl Source {
-    fn of(part: &Part) -> Option<Self> {
+    fn of(part: &mut Part) -> Option<Self> {
         let place = part.data.place()?;
-        let bytes = u64::from(part.segment.length);
+        part.stale = false;
+        let (part, length, frames) = (part.number, part.segment.length, part.frames.clone());
+        let bytes = u64::from(frames.as_ref().map_or(length, Frames::bytes));
         let (request, blocks, done) = (None, None, false);
-        Some(Self { part: part.number, place, bytes, request, blocks, done })
+        Some(Self { part, place, bytes, frames, length, request, blocks, done })
+    }
+
+    /// The blocks that hold its records, out of those that were read.
+    fn unpack(&self, blocks: Blocks, home: Home, vault: &mut Vault) -> Blocks {
+        let Some(frames) = &self.frames else { return blocks };
+        let skipped = (self.place.offset % BLOCK_BYTES as u64) as usize;
+        let lengths: Vec<u32> = frames.lengths().collect();
+        let mut out = Blocks::new((self.length as usize).div_ceil(BLOCK_BYTES));
+        let stored = &blocks.bytes()[skipped..];
+        frames::unpack(stored, (home, self.place.offset), &lengths, vault, out.bytes_mut());
+        out
     }
 
     /// A record of the part.
     fn record(&self, (start, end): (u32, u32)) -> Option<&[u8]> {
-        let skipped = (self.place.offset % BLOCK_BYTES as u64) as usize;
+        let skipped = match self.frames {
+            Some(_) => 0,
+            None => (self.place.offset % BLOCK_BYTES as u64) as usize,
+        };
         let range = skipped + start as usize..skipped + end as usize;
         self.blocks.as_ref()?.bytes().get(range)
     }

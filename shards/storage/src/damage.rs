@@ -30,8 +30,9 @@ pub enum What {
     Journal,
     /// Operations of a log that had been durable: a gap in their numbers.
     Operations,
-    /// A log's manifest; an older one or the rest of the log's files was used.
-    Manifest,
+    /// A log that the journal does not know any more was put together from its segments: what was
+    /// removed since they were written may be there again, and what came behind them may not.
+    Rebuilt,
     /// A file that belongs to no log, or that cannot be told.
     Stray,
 }

@@ -22,6 +22,8 @@ pub enum File {
     SegmentDraft(u64),
     /// A segment that was set aside, damaged.
     AsideSegment(u64),
+    /// The same of a file of the journal.
+    AsideJournal(u32),
 }
 
 /// The folders that files stand in, below the store's.
@@ -35,6 +37,7 @@ impl fmt::Display for File {
             Self::Segment(number) => write!(formatter, "segments/{number:016x}.segment"),
             Self::SegmentDraft(number) => write!(formatter, "segments/{number:016x}.draft"),
             Self::AsideSegment(number) => write!(formatter, "aside/{number:016x}.segment"),
+            Self::AsideJournal(slot) => write!(formatter, "aside/{slot:08x}.journal"),
         }
     }
 }
@@ -52,6 +55,7 @@ impl File {
             ("segments", "segment") => Self::Segment(number),
             ("segments", "draft") => Self::SegmentDraft(number),
             ("aside", "segment") => Self::AsideSegment(number),
+            ("aside", "journal") => Self::AsideJournal(slot.ok()?),
             _ => return None,
         };
         (file.to_string() == path).then_some(file)
@@ -166,6 +170,7 @@ mod tests {
             File::Segment(u64::MAX),
             File::SegmentDraft(1),
             File::AsideSegment(0x12_3456_789a),
+            File::AsideJournal(3),
         ];
         for file in files {
             assert_eq!(File::parse(&file.to_string()), Some(file));

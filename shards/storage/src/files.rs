@@ -1,6 +1,6 @@
 //! What a store has on disk, and what is under way there.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use ahash::RandomState;
 use base::Time;
@@ -14,6 +14,7 @@ use crate::journal::operation::{self, Operation};
 use crate::log::Log;
 use crate::seal::{Build, Queue};
 use crate::store::LogId;
+use crate::vault::{Sealer, Vault};
 
 /// The oldest file of the journal is made free.
 #[derive(Debug)]
@@ -40,6 +41,13 @@ pub(crate) struct Files {
     pub(crate) segments: HashMap<u64, u32, RandomState>,
     /// Segments that nobody needs once a block of the journal is durable, and that block.
     pub(crate) dropped: VecDeque<(u64, u64)>,
+    /// Segments that are set aside once nobody needs them, and not deleted.
+    pub(crate) damaged: HashSet<u64, RandomState>,
+    /// Seals segments, and opens them.
+    pub(crate) sealer: Option<Sealer>,
+    pub(crate) vault: Vault,
+    /// Logs whose name stands in the journal only once, by number.
+    pub(crate) unnamed: VecDeque<u64>,
     pub(crate) removals: Vec<File>,
     pub(crate) renames: Vec<(File, File)>,
     pub(crate) recycle: Option<Recycle>,
@@ -75,6 +83,12 @@ impl Files {
         scratch.shrink_to(64 * 1024);
         self.scratch = scratch;
         self.journal.ordered()
+    }
+
+    /// Would the log be known to the journal after a loss of power? A segment that stands there
+    /// before would seem to be all that is left of the journal.
+    pub(crate) fn is_known(&self, log: &Log) -> bool {
+        self.journal.durable() >= log.known
     }
 
     /// Puts the message that was just appended to a log into the journal.

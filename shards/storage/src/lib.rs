@@ -15,8 +15,10 @@ mod disk;
 mod entry;
 mod fetch;
 mod files;
+mod frames;
 mod journal;
 mod keys;
+mod lock;
 mod log;
 mod open;
 mod position;
@@ -26,6 +28,7 @@ mod segment_file;
 mod snapshot;
 mod store;
 mod upkeep;
+mod vault;
 
 pub use buffer::{BLOCK_BYTES, Blocks};
 pub use damage::{Damage, What};
@@ -34,6 +37,8 @@ pub use disk::{
 };
 pub use entry::{Entry, Fetched, ReadId};
 pub use keys::{KeyId, KeySet, KeyState, Keys};
+pub use lock::{Draw, LOCK_ROUNDS, LockFailure, Secrets, Unlocked, unlock};
 pub use log::{Log, counted_bytes};
 pub use position::{Durable, Ordered, Position};
-pub use store::{Failure, Kind, LogId, LogOptions, Store, StoreOptions, Sync};
+pub use store::{Failure, Kind, LogId, LogOptions, Refusal, Store, StoreOptions, Sync};
+pub use vault::{Cipher, Encryption, KEY_BYTES, SALT_BYTES};

@@ -4,14 +4,21 @@
 //! 1. The files are listed, and those of the journal read whole.
 //! 2. The operations are gone through once, for the last snapshot of each log and the segments that
 //!    its parts stand in ([`Sketch`]).
-//! 3. The indexes of those parts are read, not the messages.
-//! 4. The operations after each snapshot are done again. Those whose effect stands in a segment
+//! 3. Segments that nothing refers to are asked whose they are (`survey`).
+//! 4. The indexes of the parts are read, not the messages; where an index is damaged the messages
+//!    are looked for one by one (`search`).
+//! 5. The operations after each snapshot are done again. Those whose effect stands in a segment
 //!    already have none a second time.
+
+mod search;
+mod survey;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use base::Time;
 
+use self::search::Finds;
+use self::survey::{Seen, Surveyed};
 use crate::buffer::{BLOCK_BYTES, Blocks};
 use crate::compact::Compaction;
 use crate::damage::{Damage, What};
@@ -19,19 +26,32 @@ use crate::disk::{Action, DiskCompletion, DiskRequest, File, Listing};
 use crate::entry::read_checked_record;
 use crate::fetch::Cache;
 use crate::files::Files;
+use crate::frames::Frames;
 use crate::journal::operation::{Entered, NO_LOG, Operation, PartRef};
 use crate::journal::replay::{Replay, SlotBytes};
 use crate::journal::{Journal, Resume, Slots};
 use crate::log::{Log, Whereabouts, footer};
 use crate::requests::Wants;
 use crate::seal::Queue;
-use crate::segment_file::{self, Listed};
+use crate::segment_file::{Listed, Tail};
 use crate::snapshot;
 use crate::store::{Kind, LogId, Store, hasher};
+use crate::vault::{Encryption, Purpose, Sealer, Vault};
 
 /// Blocks at the end of a segment that are read first: tail, directory, and most indexes of small
 /// messages.
 const END_BLOCKS: u64 = 64;
+
+/// What is read, other than the journal.
+#[derive(Clone, Copy, Debug)]
+enum Reading {
+    /// The end of a segment, from an offset on, for its parts to be attached.
+    End(u64, u64),
+    /// The same, to see whose it is.
+    Survey(u64, u64),
+    /// The whole of a segment.
+    Search(u64),
+}
 
 /// What the journal says of one log.
 #[derive(Debug, Default)]
@@ -53,6 +73,7 @@ struct Sketch {
 struct End {
     offset: u64,
     blocks: Blocks,
+    tail: Tail,
     listed: Vec<Listed>,
     /// Parts that still want it.
     wanted: usize,
@@ -77,12 +98,33 @@ pub(crate) struct Opening {
     parts: VecDeque<(u64, PartRef)>,
     logs: BTreeMap<u64, Box<Log>>,
     ends: HashMap<u64, End>,
-    reading: Option<(u64, u64)>,
+    reading: Option<Reading>,
     failed: HashSet<u64>,
+    is_sketched: bool,
+    is_planned: bool,
+    /// Logs of which the journal has a beginning or an end.
+    heard: HashSet<u64>,
+    /// Segments whose ends are to be read, whether that is all of them, and what was read.
+    surveys: VecDeque<u64>,
+    surveys_all: bool,
+    surveyed: Vec<Surveyed>,
+    locked_segments: u64,
+    /// Segments that stand in the file of another.
+    misnamed: HashMap<u64, u64>,
+    /// Logs that the journal does not know.
+    adopted: HashSet<u64>,
+    finds: Finds,
+    /// Messages of theirs that stand in the journal.
+    salvaged: BTreeMap<u64, Vec<Box<[u8]>>>,
     damage: Vec<Damage>,
+    vault: Vault,
 }
 
 impl Opening {
+    pub(crate) fn new(encryption: Option<&Encryption>) -> Self {
+        Self { vault: Vault::new(encryption), ..Self::default() }
+    }
+
     pub(crate) fn take_requests(&mut self, out: &mut Vec<DiskRequest>) {
         if !self.begun {
             self.begun = true;
@@ -129,15 +171,15 @@ impl Opening {
         let (slot, count) = self.journals.remove(&id).expect("it was asked for");
         // What cannot be read counts as blocks that are not whole.
         let blocks = blocks.filter(|_| read).unwrap_or_else(|| Blocks::new(count as usize));
-        self.slots.push(SlotBytes { slot, blocks });
+        self.slots.push(SlotBytes { slot, blocks, has_whole: false });
         self.waiting -= 1;
     }
 
     /// Goes through the journal once.
     fn sketch(&mut self) {
         self.slots.sort_by_key(|slot| slot.slot);
-        let slots = std::mem::take(&mut self.slots);
-        let mut replay = Replay::of(&slots);
+        let mut slots = std::mem::take(&mut self.slots);
+        let mut replay = Replay::of(&mut slots, &mut self.vault);
         for lost in std::mem::take(&mut replay.lost) {
             let holds =
                 |used: &&crate::journal::Used| used.base <= lost.start && lost.start < used.end();
@@ -145,10 +187,9 @@ impl Opening {
             let file = file.map_or_else(|| String::from("journal"), |file| file.to_string());
             self.report(None, What::Journal, file, None);
         }
-        let mut orphans: BTreeMap<u64, u64> = BTreeMap::new();
         let mut broken: Vec<u64> = Vec::new();
         let strange = replay.walk(&slots, &mut |block, entered| {
-            self.draw(block, entered, &mut orphans, &mut broken);
+            self.draw(block, entered, &mut broken);
         });
         for _ in strange {
             self.report(None, What::Operations, String::from("journal"), None);
@@ -159,22 +200,13 @@ impl Opening {
                 snapshot.as_deref().and_then(snapshot::read).map(|snapshot| snapshot.name.to_vec());
             self.report(name.as_deref(), What::Operations, String::from("journal"), None);
         }
-        for _ in orphans {
-            self.report(None, What::Operations, String::from("journal"), None);
-        }
         self.slots = slots;
         self.replay = replay;
-        self.plan();
+        self.begin_survey();
     }
 
     /// Takes one operation down.
-    fn draw(
-        &mut self,
-        block: u64,
-        entered: &Entered<'_>,
-        orphans: &mut BTreeMap<u64, u64>,
-        broken: &mut Vec<u64>,
-    ) {
+    fn draw(&mut self, block: u64, entered: &Entered<'_>, broken: &mut Vec<u64>) {
         let (uid, number) = (entered.log, entered.number);
         if uid == NO_LOG {
             self.operations = number;
@@ -193,20 +225,15 @@ impl Opening {
         }
         if let Operation::Snapshot(bytes) = entered.operation {
             let parts = snapshot::read(bytes).map(|snapshot| snapshot.parts).unwrap_or_default();
-            orphans.remove(&uid);
+            self.heard.insert(uid);
             let snapshot = bytes.to_vec();
             let (from, operations) = (number, number);
             let sketch = Sketch { snapshot, number, block, from, reset: None, operations, parts };
             self.sketches.insert(uid, sketch);
             return;
         }
-        let Some(sketch) = self.sketches.get_mut(&uid) else {
-            orphans.insert(uid, number);
-            if entered.operation == Operation::Destroy {
-                orphans.remove(&uid);
-            }
-            return;
-        };
+        // Without a snapshot it may yet turn out what log this is.
+        let sketch = self.sketches.entry(uid).or_default();
         sketch.operations = number;
         match &entered.operation {
             Operation::Reset { first, last } => {
@@ -220,7 +247,11 @@ impl Opening {
                 let place = sketch.parts.partition_point(|old| old.base < part.base);
                 sketch.parts.insert(place, part.clone());
             }
+            Operation::Named(bytes) if sketch.snapshot.is_empty() => {
+                sketch.snapshot = bytes.to_vec();
+            }
             Operation::Destroy => {
+                self.heard.insert(uid);
                 self.sketches.remove(&uid);
             }
             _ => {}
@@ -229,6 +260,7 @@ impl Opening {
 
     /// Lists the parts to be attached, and begins their logs.
     fn plan(&mut self) {
+        self.is_planned = true;
         for (uid, sketch) in &self.sketches {
             self.parts.extend(sketch.parts.iter().map(|part| (*uid, part.clone())));
         }
@@ -242,56 +274,54 @@ impl Opening {
                 if let Some(bytes) = self.sizes.get(&segment).copied()
                     && bytes >= BLOCK_BYTES as u64
                 {
-                    self.read_end(segment, END_BLOCKS * BLOCK_BYTES as u64);
+                    let offset = self.read_end(segment, END_BLOCKS * BLOCK_BYTES as u64);
+                    self.reading = Some(Reading::End(segment, offset));
                     return true;
                 }
                 self.failed.insert(segment);
             }
+            if !self.attach(seed, uid, &part) {
+                return true;
+            }
             self.parts.pop_front();
-            self.attach(seed, uid, &part);
         }
         false
     }
 
-    fn read_end(&mut self, segment: u64, bytes: u64) {
+    /// Asks for the end of a segment, and says where it begins.
+    fn read_end(&mut self, segment: u64, bytes: u64) -> u64 {
         let size = self.sizes[&segment] / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
         let offset = size - bytes.next_multiple_of(BLOCK_BYTES as u64).min(size);
         let blocks = Blocks::new(((size - offset) / BLOCK_BYTES as u64) as usize);
         let file = File::Segment(segment);
         self.ask(Action::Read { file, offset, blocks });
-        self.reading = Some((segment, offset));
+        offset
     }
 
     /// Takes the end of a segment, and asks for more of it where that was not all.
-    fn read_part(&mut self, blocks: Option<Blocks>, read: bool) {
-        let (segment, offset) = self.reading.take().expect("it was asked for");
-        let size = self.sizes[&segment];
-        let Some(blocks) = blocks.filter(|_| read) else {
+    fn read_part(&mut self, (segment, offset): (u64, u64), blocks: Option<Blocks>) {
+        let Some(blocks) = blocks else {
             self.failed.insert(segment);
             return;
         };
-        let store = self.replay.store.unwrap_or_default();
-        let Some(tail) = segment_file::read_tail(blocks.bytes(), store, segment, size) else {
-            self.failed.insert(segment);
-            return;
-        };
-        if tail.directory < offset {
-            self.read_end(segment, size - tail.directory);
-            return;
+        match self.look_at_end((segment, offset), blocks, true) {
+            Seen::More(bytes) => {
+                let offset = self.read_end(segment, bytes);
+                self.reading = Some(Reading::End(segment, offset));
+            }
+            Seen::End(end) => {
+                let wanted = self.parts.iter().filter(|(_, part)| part.segment == segment).count();
+                self.ends.insert(segment, End { wanted, ..end });
+            }
+            Seen::Other(tail) => {
+                self.misnamed.insert(tail.number, segment);
+                self.failed.insert(segment);
+                self.survey_all();
+            }
+            Seen::Locked | Seen::Nothing => {
+                self.failed.insert(segment);
+            }
         }
-        let at = (tail.directory - offset) as usize;
-        let directory = &blocks.bytes()[at..at + tail.bytes as usize];
-        let Some(listed) = segment_file::read_directory(directory, &tail) else {
-            self.failed.insert(segment);
-            return;
-        };
-        let indexes = listed.iter().map(|part| part.index.0).min().unwrap_or(offset);
-        if indexes < offset {
-            self.read_end(segment, size - indexes);
-            return;
-        }
-        let wanted = self.parts.iter().filter(|(_, part)| part.segment == segment).count();
-        self.ends.insert(segment, End { offset, blocks, listed, wanted });
     }
 
     /// The log that a sketch is of, without its messages.
@@ -312,27 +342,38 @@ impl Opening {
         })
     }
 
-    fn attach(&mut self, seed: u64, uid: u64, part: &PartRef) {
+    /// Attaches a part. False if its records are to be looked for first, and were asked for.
+    fn attach(&mut self, seed: u64, uid: u64, part: &PartRef) -> bool {
         let mut end = self.ends.remove(&part.segment);
-        let log = self.begin_log(seed, uid);
+        self.begin_log(seed, uid);
+        let log = self.logs.get_mut(&uid).expect("it was just begun");
         let what = match &end {
             None => Err(What::Segment),
-            Some(end) => attach(log, end, part),
+            Some(end) => attach(log, end, part, &mut self.vault),
         };
+        let is_there =
+            self.sizes.contains_key(&part.segment) || self.misnamed.contains_key(&part.segment);
+        if what.is_err() && is_there && self.begin_search(uid, part) {
+            self.ends.extend(end.map(|end| (part.segment, end)));
+            return false;
+        }
         if let Some(end) = &mut end {
-            end.wanted -= 1;
+            end.wanted = end.wanted.saturating_sub(1);
         }
         if let Some(end) = end.filter(|end| end.wanted > 0) {
             self.ends.insert(part.segment, end);
         }
-        if let Err(mut what) = what {
-            if !self.sizes.contains_key(&part.segment) {
+        if let Err(mut what) = what
+            && self.take_found(uid, part).is_none()
+        {
+            if !is_there {
                 what = What::MissingSegment;
             }
             let name = self.logs[&uid].name().to_vec();
             let file = File::Segment(part.segment).to_string();
             self.report(Some(&name), what, file, Some(part));
         }
+        true
     }
 
     /// Does again what was done to each log after its snapshot.
@@ -351,6 +392,9 @@ impl Opening {
                     append(log, record);
                 }
                 log.settle_sequences(snapshot.first, snapshot.last, snapshot.last_wall);
+            }
+            for record in self.salvaged.get(&uid).into_iter().flatten() {
+                append(log, record);
             }
         }
         let (logs, sketches) = (&mut self.logs, &self.sketches);
@@ -371,17 +415,14 @@ impl Opening {
 }
 
 /// Attaches a part whose index stands at the end of a segment.
-fn attach(log: &mut Log, end: &End, part: &PartRef) -> Result<(), What> {
+fn attach(log: &mut Log, end: &End, part: &PartRef, vault: &mut Vault) -> Result<(), What> {
     let listed = end.listed.get(part.index as usize).ok_or(What::Segment)?;
     if listed.log != log.uid || (listed.base, listed.end) != (part.base, part.end) {
         return Err(What::Segment);
     }
-    let at = (listed.index.0 - end.offset) as usize;
-    let bytes = &end.blocks.bytes()[at..at + listed.index.1 as usize];
-    if !listed.is_index(bytes) {
-        return Err(What::Index);
-    }
-    let mut footer = footer::read(bytes).ok_or(What::Index)?;
+    let bytes = listed.open_index(end.blocks.bytes(), end.offset, &end.tail, vault);
+    let bytes = bytes.ok_or(What::Index)?;
+    let mut footer = footer::read(&bytes).ok_or(What::Index)?;
     let living = footer.segment.living();
     if let Some(live) = &part.live
         && !footer.segment.keep_live(live)
@@ -390,7 +431,8 @@ fn attach(log: &mut Log, end: &End, part: &PartRef) -> Result<(), What> {
     }
     let (segment, index) = (part.segment, part.index);
     let place = Whereabouts { segment, index, offset: listed.records.0, living };
-    if log.attach(footer, place) { Ok(()) } else { Err(What::Index) }
+    let frames = Frames::of(&listed.frames);
+    if log.attach(footer, (place, frames)) { Ok(()) } else { Err(What::Index) }
 }
 
 /// Appends a message to a log unless it has it already, or had it once.
@@ -424,8 +466,16 @@ impl Store {
         let seed = self.options.seed;
         let opening = self.opening.as_mut().expect("the store is being opened");
         let read = completion.outcome.is_ok();
-        if opening.reading.is_some() {
-            opening.read_part(completion.blocks, read);
+        let reading = opening.reading.take();
+        if let Some(reading) = reading {
+            let blocks = completion.blocks.filter(|_| read);
+            match reading {
+                Reading::End(segment, offset) => opening.read_part((segment, offset), blocks),
+                Reading::Survey(segment, offset) => {
+                    opening.take_survey((segment, offset), blocks);
+                }
+                Reading::Search(segment) => opening.searched(segment, blocks.as_ref()),
+            }
         } else if opening.waiting > 0 {
             opening.read_slot(number, completion.blocks, read);
         } else if let Ok(listing) = completion.outcome {
@@ -437,8 +487,19 @@ impl Store {
         if opening.waiting > 0 || opening.reading.is_some() {
             return;
         }
-        if opening.replay.store.is_none() && opening.sketches.is_empty() {
+        if !std::mem::replace(&mut opening.is_sketched, true) {
             opening.sketch();
+        }
+        if opening.next_survey() {
+            return;
+        }
+        if !opening.is_planned {
+            self.refusal = opening.refusal(self.options.encryption.is_some());
+            if self.refusal.is_some() {
+                return;
+            }
+            opening.adopt();
+            opening.plan();
         }
         if !opening.next_part(seed) {
             opening.redo(seed);
@@ -451,8 +512,15 @@ impl Store {
         let replay = std::mem::take(&mut opening.replay);
         let (least, most) = self.options.journal_files;
         let mut slots = Slots::new(self.options.journal_blocks, least, most);
+        let mut ruined = Vec::new();
         for slot in &opening.slots {
-            if !replay.used.iter().any(|used| used.slot == slot.slot) {
+            if replay.used.iter().any(|used| used.slot == slot.slot) {
+                continue;
+            }
+            if !opening.damage.is_empty() && slot.is_ruined() {
+                slots.found_aside(slot.slot);
+                ruined.push((File::Journal(slot.slot), File::AsideJournal(slot.slot)));
+            } else {
                 slots.found_free(slot.slot, slot.blocks.count() as u32);
             }
         }
@@ -462,17 +530,24 @@ impl Store {
         let store = replay.store.unwrap_or(self.options.seed | 1);
         let next = replay.next.max(1);
         let resume = Resume { store, epoch: replay.epoch + 1, next, oldest: replay.oldest.max(1) };
+        let encryption = self.options.encryption.as_ref();
+        let sealer = |purpose| encryption.map(|encryption| Sealer::new(encryption, purpose));
+        let journal_sealer = sealer(Purpose::Journal);
         let mut files = Files {
             store,
-            journal: Journal::new(resume, self.options.sync, slots),
+            journal: Journal::new(resume, self.options.sync, slots, journal_sealer),
             queue: Queue::default(),
             build: None,
             compaction: Compaction::default(),
             cache: Cache::new(self.options.cache_bytes),
             segments: HashMap::with_hasher(hasher(self.options.seed)),
             dropped: VecDeque::new(),
+            unnamed: VecDeque::new(),
+            damaged: HashSet::with_hasher(hasher(self.options.seed)),
+            sealer: sealer(Purpose::Segment),
+            vault: std::mem::take(&mut opening.vault),
             removals: Vec::new(),
-            renames: Vec::new(),
+            renames: ruined,
             recycle: None,
             next_log: replay.next_log.max(1),
             next_segment: replay.next_segment.max(1),
@@ -494,9 +569,10 @@ impl Store {
     /// Takes up the logs that were found.
     fn take_up(&mut self, opening: &mut Opening, files: &mut Files) {
         for part in opening.logs.values().flat_map(|log| &log.parts) {
-            if let Some(place) = part.data.place() {
-                *files.segments.entry(place.segment).or_default() += 1;
+            if let Some(segment) = part.needs() {
+                *files.segments.entry(segment).or_default() += 1;
             }
+            files.damaged.extend(part.origin);
         }
         for (uid, mut log) in std::mem::take(&mut opening.logs) {
             log.part_bytes = self.options.part_bytes;
@@ -506,9 +582,16 @@ impl Store {
                 *files.segments.entry(*segment).or_default() += 1;
             }
             files.settle(&mut log);
+            if opening.adopted.contains(&uid) {
+                files.snapshot(&mut log);
+            }
+            // What was searched out of a damaged segment is written to a whole one.
+            let found = log.parts.iter().filter(|part| part.origin.is_some());
+            let found: Vec<u64> = found.map(|part| part.number).collect();
             let name: Box<[u8]> = log.name().into();
             let id = LogId(self.logs.insert(Some(log)));
             self.names.insert(name, id);
+            files.queue.parts.extend(found.into_iter().map(|part| (id, uid, part)));
         }
     }
 }
@@ -520,6 +603,9 @@ fn clear_away(opening: &Opening, files: &mut Files) {
     for (file, _) in &opening.listing.files {
         match file {
             File::SegmentDraft(_) | File::JournalDraft(_) => files.removals.push(*file),
+            File::AsideSegment(number) => {
+                files.next_segment = files.next_segment.max(number.saturating_add(1));
+            }
             File::Segment(number) => {
                 files.next_segment = files.next_segment.max(number.saturating_add(1));
                 if files.segments.contains_key(number) {
@@ -532,7 +618,8 @@ fn clear_away(opening: &Opening, files: &mut Files) {
                     strays.push(*file);
                 }
             }
-            _ => {}
+            File::Journal(_) => {}
+            File::AsideJournal(slot) => files.journal.slots.found_aside(*slot),
         }
     }
     for file in strays {

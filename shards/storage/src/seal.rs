@@ -6,6 +6,7 @@ use base::Time;
 
 use crate::buffer::{BLOCK_BYTES, Blocks};
 use crate::disk::{Action, DiskFailure, DiskRequest, File};
+use crate::frames::Frames;
 use crate::log::Whereabouts;
 use crate::log::segment::Segment;
 use crate::requests::{Requests, Wants};
@@ -20,7 +21,7 @@ const WRITES_MAX: usize = 2;
 pub(crate) struct Sealing {
     pub(crate) id: LogId,
     pub(crate) uid: u64,
-    pub(crate) place: Whereabouts,
+    pub(crate) place: (Whereabouts, Option<Frames>),
     /// The part's number in its log.
     pub(crate) part: u64,
     /// Where it takes the place of several: its index, and their numbers.
@@ -58,7 +59,7 @@ pub(crate) enum Step {
 }
 
 impl Build {
-    pub(crate) fn new(number: u64, image: Image, parts: Vec<Sealing>) -> Self {
+    pub(crate) fn new(image: Image, parts: Vec<Sealing>) -> Self {
         let mut offset = 0;
         let mut pieces = VecDeque::new();
         let bytes = image.bytes;
@@ -69,7 +70,7 @@ impl Build {
         }
         assert_eq!(offset, bytes);
         Self {
-            number,
+            number: image.number,
             parts,
             bytes,
             pieces,

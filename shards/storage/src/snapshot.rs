@@ -60,6 +60,25 @@ pub(crate) fn put(out: &mut Vec<u8>, log: &Log) {
     }
 }
 
+/// A key and a value.
+pub(crate) type Note = (Box<[u8]>, Box<[u8]>);
+
+/// Appends a snapshot of a log of which no more is told than what it is called and how it is kept.
+pub(crate) fn put_name(out: &mut Vec<u8>, options: LogOptions, name: &[u8], notes: &[Note]) {
+    out.put_u8(options.to_byte());
+    for word in [0, 0, 0] {
+        out.put_u64(word);
+    }
+    out.put_run(name);
+    out.put_u32(notes.len() as u32);
+    for (key, value) in notes {
+        out.put_run(key);
+        out.put_run(value);
+    }
+    out.put_u32(0);
+    out.put_u32(0);
+}
+
 /// Reads a snapshot.
 pub(crate) fn read(bytes: &[u8]) -> Option<Snapshot<'_>> {
     let mut from = Take(bytes);

@@ -15,6 +15,7 @@ use crate::keys::{KeyId, KeyState};
 use crate::log::Log;
 use crate::open::Opening;
 use crate::position::{Durable, Ordered, Position};
+use crate::vault::Encryption;
 
 /// A log's number for as long as the store runs. Reused once the log is destroyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +62,8 @@ pub struct StoreOptions {
     pub part_bytes: u32,
     /// Bytes of segments that are kept in memory after they were looked at.
     pub cache_bytes: u64,
+    /// With what everything that is written is encrypted.
+    pub encryption: Option<Encryption>,
 }
 
 impl Default for StoreOptions {
@@ -72,6 +75,7 @@ impl Default for StoreOptions {
             journal_files: JOURNAL_FILES,
             part_bytes: PART_BYTES,
             cache_bytes: FETCH_CACHE_BYTES,
+            encryption: None,
         }
     }
 }
@@ -94,6 +98,15 @@ pub enum Failure {
     Exists,
 }
 
+/// Why a store does not open. Nothing in it was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is encrypted, and there is no key.
+    NoKey,
+    /// It is encrypted with another key.
+    WrongKey,
+}
+
 /// Every log of one core.
 #[derive(Debug)]
 pub struct Store {
@@ -103,6 +116,7 @@ pub struct Store {
     /// The files; none for a store that lives in memory alone, and until it is open.
     pub(crate) files: Option<Box<Files>>,
     pub(crate) opening: Option<Box<Opening>>,
+    pub(crate) refusal: Option<Refusal>,
     /// Without files, operations so far: nothing is waited for.
     ordered: u64,
 }
@@ -111,20 +125,26 @@ impl Store {
     /// A store that lives in memory alone.
     pub fn new(options: StoreOptions) -> Self {
         let names = HashMap::with_hasher(hasher(options.seed));
-        Self { options, logs: Slab::default(), names, files: None, opening: None, ordered: 0 }
+        let (files, opening, refusal) = (None, None, None);
+        Self { options, logs: Slab::default(), names, files, opening, refusal, ordered: 0 }
     }
 
     /// A store of what is on disk. Until [`Self::is_open`] says so it is good for nothing but
     /// [`Self::take_requests`] and [`Self::completed`].
     pub fn open(options: StoreOptions) -> Self {
         let mut store = Self::new(options);
-        store.opening = Some(Box::default());
+        store.opening = Some(Box::new(Opening::new(store.options.encryption.as_ref())));
         store
     }
 
     /// Was everything on disk found?
     pub fn is_open(&self) -> bool {
         self.opening.is_none()
+    }
+
+    /// Why it will not open, if it will not: then [`Self::is_open`] never says so.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal
     }
 
     /// Creates a log. Its name is unique in the store: account and stream, say.
@@ -154,6 +174,7 @@ impl Store {
             log.uid = files.next_log;
             files.next_log += 1;
             files.snapshot(log);
+            log.known = files.journal.ordered();
         }
         Ok(id)
     }
@@ -267,10 +288,20 @@ impl Store {
     pub fn remove(&mut self, id: LogId, sequence: u64, secure: bool) -> Option<Position> {
         let log = self.log(id);
         let (part, start, end) = log.locate(sequence)?;
-        let place = log.parts[part].data.place();
+        let (place, framed) = (log.parts[part].data.place(), log.parts[part].frames.is_some());
         let operation = Operation::Remove(sequence);
-        let position = self.change(id, &operation, |log| assert!(log.remove(sequence)));
-        if secure && let (Some(files), Some(place)) = (&mut self.files, place) {
+        let position = self.change(id, &operation, |log| {
+            if secure && framed {
+                // A frame is not written again: under the same nonce that would give it away.
+                log.parts[part].stale = true;
+                log.sparse = true;
+            }
+            assert!(log.remove(sequence));
+        });
+        if secure
+            && !framed
+            && let (Some(files), Some(place)) = (&mut self.files, place)
+        {
             files.erase(place, (start, end));
         }
         Some(position)
@@ -311,10 +342,7 @@ impl Store {
         let Some((part, start, end)) = log.locate(sequence) else { return Fetched::Missing };
         let part = &log.parts[part];
         match (&mut self.files, part.data.place()) {
-            (Some(files), Some(place)) => {
-                let limit = place.offset + u64::from(part.segment.length);
-                files.fetch(log, (place, start, end, limit), sequence)
-            }
+            (Some(files), Some(place)) => files.fetch(log, (part, place), (start, end), sequence),
             _ => match part.data.read((start, end)).and_then(read_record) {
                 Some((entry, _)) => Fetched::Here(entry),
                 None => Fetched::Damaged,
@@ -358,8 +386,13 @@ impl Store {
     pub fn tick(&mut self, now: Time) {
         if let Some(files) = &mut self.files {
             files.now = now;
-            if !files.fenced {
-                files.journal.tick(now);
+            if files.fenced {
+                return;
+            }
+            let is_quiet = files.journal.is_quiet(now) && !files.unnamed.is_empty();
+            files.journal.tick(now);
+            if is_quiet {
+                self.name_again();
             }
         }
     }
@@ -367,7 +400,9 @@ impl Store {
     /// When [`Self::tick`] has something to do although nothing happened.
     pub fn next_due(&self) -> Time {
         match &self.files {
-            Some(files) if !files.fenced => files.journal.next_due().min(files.queue.due()),
+            Some(files) if !files.fenced => {
+                files.journal.next_due().min(files.queue.due(files.now))
+            }
             _ => Time::NEVER,
         }
     }

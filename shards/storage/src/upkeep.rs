@@ -7,23 +7,29 @@ use base::{Slab, Time};
 use crate::damage::{Damage, What};
 use crate::disk::{Action, DiskCompletion, DiskFailure, DiskRequest, File};
 use crate::entry::{Fetched, read_checked_record};
-use crate::fetch::Seen;
+use crate::fetch::{Seen, Site};
 use crate::files::{Files, Recycle};
+use crate::frames::{Frames, Home};
 use crate::journal::FULL_RETRY;
 use crate::journal::operation::Operation;
-use crate::log::{Data, Log, Whereabouts, footer};
+use crate::log::{Data, Log, Part, Whereabouts, footer};
 use crate::requests::{Requests, Wants};
 use crate::seal::{Build, Queue, Sealing, Step};
 use crate::segment_file::{Image, Listed};
-use crate::snapshot;
+use crate::snapshot::{self, Note};
 use crate::store::{Kind, LogId, Store};
+use crate::vault::Sealer;
 
 /// Bytes of snapshots that are put into the journal in one turn.
 const SNAPSHOT_BYTES: u64 = 1 << 20;
+/// Bytes of a log's notes that are written beside each part of it.
+const NOTES_BYTES: usize = 64 * 1024;
 
 impl Queue {
-    pub(crate) fn due(&self) -> Time {
-        if self.parts.is_empty() { Time::NEVER } else { self.not_before }
+    /// When something is begun although nothing came back from the disk.
+    pub(crate) fn due(&self, now: Time) -> Time {
+        let waits = !self.parts.is_empty() && self.not_before > now;
+        if waits { self.not_before } else { Time::NEVER }
     }
 }
 
@@ -34,6 +40,7 @@ impl Files {
         let mut bytes = Vec::new();
         snapshot::put(&mut bytes, log);
         self.enter(log, &Operation::Snapshot(&bytes));
+        self.unnamed.push_back(log.uid);
     }
 
     /// Lists the part that another was begun behind.
@@ -57,18 +64,19 @@ impl Files {
         }
     }
 
-    /// Looks at a message in a segment.
+    /// Looks at a message of a part that stands in a segment.
     pub(crate) fn fetch(
         &mut self,
         log: &Log,
-        (place, start, end, limit): (Whereabouts, u32, u32, u64),
+        (part, place): (&Part, Whereabouts),
+        extent: (u32, u32),
         sequence: u64,
     ) -> Fetched<'_> {
-        let start = place.offset + u64::from(start);
-        let end = place.offset + u64::from(end);
-        match self.cache.look(place.segment, start, end, limit) {
+        let home = Home { store: self.store, segment: place.segment, log: log.uid };
+        let (frames, length) = (part.frames.as_ref(), part.segment.length);
+        match self.cache.look(&Site { home, place, frames, length }, extent) {
             Seen::Reading(read) => return Fetched::Reading(read),
-            Seen::Here(key) => {
+            Seen::Here(key, start, end) => {
                 let record = read_checked_record(self.cache.bytes(key, start, end), log.uid);
                 if record.is_some_and(|(entry, _)| entry.sequence == sequence) {
                     // Looked up again, since what is lent must not be lent while this reports.
@@ -101,6 +109,28 @@ impl Files {
 }
 
 impl Store {
+    /// Says once more, in a block of its own, what logs are called whose snapshot stands in the
+    /// journal only once: where that is damaged they are known nevertheless.
+    pub(crate) fn name_again(&mut self) {
+        let Some(files) = &mut self.files else { return };
+        let begun = files.journal.ordered();
+        let mut logs: std::collections::HashMap<u64, u32, ahash::RandomState> = self
+            .logs
+            .places()
+            .filter_map(|(place, log)| Some((log.as_deref()?.uid, place)))
+            .collect();
+        while files.journal.ordered() - begun < SNAPSHOT_BYTES
+            && let Some(uid) = files.unnamed.pop_front()
+        {
+            // One that has two snapshots waits twice, and is named once.
+            let Some(place) = logs.remove(&uid) else { continue };
+            let Some(log) = self.logs.get_mut(place).as_deref_mut() else { continue };
+            let mut bytes = Vec::new();
+            snapshot::put_name(&mut bytes, log.options(), log.name(), &notes_of(log));
+            files.enter(log, &Operation::Named(&bytes));
+        }
+    }
+
     /// Does what is to be done, and appends what the disk is to do.
     pub(crate) fn keep_up(&mut self, out: &mut Vec<DiskRequest>) {
         self.recycle();
@@ -140,7 +170,7 @@ impl Store {
             Wants::Slot => files.journal.slots.completed(files.now, outcome),
             Wants::Seal => self.sealed(outcome),
             Wants::Fetch => {
-                files.cache.completed(number, completion.blocks, outcome);
+                files.cache.completed(number, completion.blocks, outcome, &mut files.vault);
                 return;
             }
             Wants::Compact => {
@@ -222,7 +252,7 @@ impl Store {
         for id in logs {
             let log = self.logs.get_mut(id).as_deref_mut().expect("it was just seen");
             recycle.logs.push_back((LogId(id), log.uid));
-            let in_memory: usize = log.parts.iter().map(crate::log::Part::memory_bytes).sum();
+            let in_memory: usize = log.parts.iter().map(Part::memory_bytes).sum();
             if in_memory as u64 > most {
                 files.seal_all(LogId(id), log, &mut recycle.awaited);
             }
@@ -236,31 +266,33 @@ impl Store {
         if files.fenced || files.build.is_some() || files.now < files.queue.not_before {
             return;
         }
-        let mut image = Image::default();
-        let mut parts = Vec::new();
-        let (mut bytes, mut number) = (0, 0);
+        let mut image: Option<Image> = None;
+        let (mut parts, mut later) = (Vec::new(), Vec::new());
+        let mut bytes = 0;
         while bytes < u64::from(self.options.part_bytes)
             && let Some((id, uid, part)) = files.queue.parts.pop_front()
         {
             let Some(log) = find(&mut self.logs, id, uid) else { continue };
-            let is_it = |candidate: &&mut crate::log::Part| {
-                candidate.number == part && candidate.data.is_free()
-            };
+            if !files.is_known(log) {
+                later.push((id, uid, part));
+                continue;
+            }
+            let is_it =
+                |candidate: &&mut Part| candidate.number == part && candidate.data.is_free();
             let Some(found) = log.parts.iter_mut().find(is_it) else { continue };
             if found.segment.living() < found.segment.len() as u64 {
                 found.rebuild();
             }
             found.data.begin_seal();
-            if parts.is_empty() {
-                number = files.new_segment();
-            }
-            let place = add(&mut image, log, part, (number, parts.len() as u32));
+            let image = image.get_or_insert_with(|| Image::new(files.store, files.new_segment()));
+            let place = add(image, log, part, parts.len() as u32, files.sealer.as_ref());
             parts.push(Sealing { id, uid, place, part, merged: None });
             bytes = image.filled();
         }
-        if !parts.is_empty() {
-            image.finish(files.store, number);
-            files.build = Some(Build::new(number, image, parts));
+        files.queue.parts.extend(later);
+        if let Some(mut image) = image {
+            image.finish(files.sealer.as_ref());
+            files.build = Some(Build::new(image, parts));
         }
     }
 
@@ -293,11 +325,11 @@ impl Store {
                 files.leave(build.number);
                 continue;
             };
-            let (part, place) = (sealing.part, sealing.place);
+            let (part, (place, frames)) = (sealing.part, sealing.place);
             let is_merged = sealing.merged.is_some();
             let found = match sealing.merged {
                 None => log.parts.iter().position(|candidate| candidate.number == part),
-                Some((segment, old)) => log.replace(segment, &old, place),
+                Some((segment, old)) => log.replace(segment, &old, (place, frames.clone())),
             };
             let Some(found) = found else {
                 files.settle(log);
@@ -306,6 +338,8 @@ impl Store {
             };
             let part = &mut log.parts[found];
             part.data = Data::Sealed(place);
+            part.frames = frames;
+            log.left.extend(part.origin.take());
             let reference = snapshot::refer(part).expect("it is sealed");
             files.enter(log, &Operation::Sealed(reference));
             files.settle(log);
@@ -341,21 +375,27 @@ pub(crate) fn find(logs: &mut Slab<Option<Box<Log>>>, id: LogId, uid: u64) -> Op
 }
 
 /// Adds a part of a log to a segment.
-fn add(image: &mut Image, log: &Log, part: u64, (number, index): (u64, u32)) -> Whereabouts {
+fn add(
+    image: &mut Image,
+    log: &Log,
+    part: u64,
+    index: u32,
+    sealer: Option<&Sealer>,
+) -> (Whereabouts, Option<Frames>) {
     let part = log.parts.iter().find(|candidate| candidate.number == part);
     let part = part.expect("it was just there");
     let records = part.data.records().expect("they are in memory");
-    add_records(image, log, &part.segment, records, (number, index))
+    add_records(image, log, (&part.segment, records), index, sealer)
 }
 
 /// Adds records of a log to a segment, with their index.
 pub(crate) fn add_records(
     image: &mut Image,
     log: &Log,
-    segment: &crate::log::segment::Segment,
-    records: &[u8],
-    (number, index): (u64, u32),
-) -> Whereabouts {
+    (segment, records): (&crate::log::segment::Segment, &[u8]),
+    index: u32,
+    sealer: Option<&Sealer>,
+) -> (Whereabouts, Option<Frames>) {
     let mut bytes = Vec::new();
     footer::put(&mut bytes, segment, log.keys());
     let listed = Listed {
@@ -367,9 +407,25 @@ pub(crate) fn add_records(
         end: segment.end,
         records: (0, 0),
         index: (0, 0, 0),
+        frames: Vec::new(),
+        notes: notes_of(log),
     };
-    let offset = image.add(listed, records, &bytes);
-    Whereabouts { segment: number, index, offset, living: segment.living() }
+    let (offset, frames) = image.add(listed, records, bytes, sealer);
+    (Whereabouts { segment: image.number, index, offset, living: segment.living() }, frames)
+}
+
+/// A log's notes, the small ones first, as far as there is room for them beside a part.
+fn notes_of(log: &Log) -> Vec<Note> {
+    let mut notes: Vec<_> = log.notes.iter().collect();
+    notes.sort_by_key(|(key, value)| key.len() + value.len());
+    let mut room = NOTES_BYTES;
+    let fitting = notes.into_iter().take_while(|(key, value)| {
+        let bytes = key.len() + value.len();
+        let fits = bytes <= room;
+        room = room.saturating_sub(bytes);
+        fits
+    });
+    fitting.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 impl Files {
@@ -378,7 +434,11 @@ impl Files {
         while let Some((_, segment)) =
             self.dropped.pop_front_if(|(block, _)| *block < self.journal.synced())
         {
-            self.removals.push(File::Segment(segment));
+            if self.damaged.remove(&segment) {
+                self.renames.push((File::Segment(segment), File::AsideSegment(segment)));
+            } else {
+                self.removals.push(File::Segment(segment));
+            }
         }
         for (file, to) in std::mem::take(&mut self.renames) {
             let id = Wants::Nobody.id(requests.number());

@@ -6,6 +6,8 @@
 //! subjects without literal subscription, in a small direct-mapped cache) and the cores that want a
 //! copy. Lists are not flattened: a leaf with ten thousand subscriptions is one number in the cache
 //! of every subject that it matches, and a subscription that comes or goes on it invalidates none.
+//! Subjects that hardly come twice, inboxes and acknowledgements, are not remembered: they would
+//! only take the places of others. Mostly one leaf matches them, and the route names that.
 //!
 //! # Staleness
 //! A remembered answer carries the stamp of its time: the count of leaves that came or went under
@@ -57,7 +59,8 @@ pub enum Change {
 pub struct Route {
     /// Literal entry plus one; zero for none.
     entry: u32,
-    /// Place in the cache plus one; zero if the entry's own leaves count.
+    /// Place in the cache plus one; zero if the entry's own leaves count. With the mark of
+    /// [`ONE_LEAF`], the only leaf.
     cached: u32,
     /// Cores with plain interest.
     pub cores: CoreSet,
@@ -100,6 +103,12 @@ pub struct Index {
 }
 
 const CHANGE_COUNTERS: usize = 64;
+
+/// Marks a number as that of a leaf: there are far fewer.
+const ONE_LEAF: u32 = 1 << 31;
+
+/// What subjects begin with that hardly come twice.
+const PASSING: [&[u8]; 2] = [b"_INBOX.", b"$JS.ACK."];
 
 /// Places of the memory of matches at first: it grows as answers take each other's place, so that a
 /// server may have thousands of accounts of which few are busy.
@@ -425,7 +434,12 @@ impl Index {
             route.entry = entry + 1;
         }
         if !self.lists.trie.is_empty() {
-            self.route_patterns(hash, subject, &mut route);
+            let is_passing = matches!(subject.first(), Some(b'_' | b'$'))
+                && route.entry == 0
+                && PASSING.iter().any(|start| subject.starts_with(start));
+            if !is_passing || !self.route_passing(subject, &mut route) {
+                self.route_patterns(hash, subject, &mut route);
+            }
         }
         route
     }
@@ -480,6 +494,26 @@ impl Index {
             let place = self.remember(hash, subject, stamp);
             route.cached = place as u32 + 1;
         }
+        self.note_leaves(route);
+    }
+
+    /// As [`Self::route_patterns`] for a subject that hardly comes again. False if more than one
+    /// leaf matches.
+    fn route_passing(&mut self, subject: &[u8], route: &mut Route) -> bool {
+        self.match_leaves(subject);
+        match self.scratch[..] {
+            [] => {}
+            [leaf] => {
+                assert_eq!(leaf & ONE_LEAF, 0, "leaves are not so many");
+                route.cached = leaf | ONE_LEAF;
+                self.note_leaves(route);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn note_leaves(&self, route: &mut Route) {
         for leaf in self.lists.leaves(*route) {
             route.cores = route.cores.union(leaf.cores);
             route.indirect |= leaf.is_indirect();
@@ -542,7 +576,8 @@ impl Lists {
     /// Patterns that match, each with its subscriptions.
     #[inline]
     pub fn leaves(&self, route: Route) -> impl Iterator<Item = &Leaf> + Clone {
-        let ids: &[u32] = if self.trie.is_empty() {
+        let only = (route.cached & ONE_LEAF > 0).then_some(route.cached & !ONE_LEAF);
+        let ids: &[u32] = if self.trie.is_empty() || only.is_some() {
             &[]
         } else if route.cached > 0 {
             self.cache[route.cached as usize - 1].leaves.as_slice()
@@ -551,7 +586,7 @@ impl Lists {
         } else {
             &[]
         };
-        ids.iter().map(|id| self.trie.leaves.get(*id))
+        only.into_iter().chain(ids.iter().copied()).map(|id| self.trie.leaves.get(id))
     }
 
     /// The queue groups of a pattern.

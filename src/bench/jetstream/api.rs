@@ -44,6 +44,11 @@ impl Api {
         Ok(())
     }
 
+    /// Leaves the streams that were made so far behind.
+    pub(crate) fn keep_streams(&mut self) {
+        self.streams.clear();
+    }
+
     /// Deletes all streams that were made.
     pub(crate) fn delete_streams(&mut self) -> Result<(), Failure> {
         for name in std::mem::take(&mut self.streams) {

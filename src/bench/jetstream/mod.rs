@@ -5,6 +5,7 @@
 
 mod api;
 mod asking;
+mod many;
 mod reading;
 
 use std::fmt::Write as _;
@@ -34,6 +35,13 @@ pub(crate) fn run(mode: &Mode, setting: &Setting<'_>) -> Result<Report, Failure>
             reading::fetch(&mut api, count, (batch, ack), storage, setting)
         }
         Mode::JsOrdered { count, storage } => reading::ordered(&mut api, count, storage, setting),
+        Mode::JsFill { count, subjects, storage } => {
+            many::fill(&mut api, (count, subjects), storage, setting)
+        }
+        Mode::JsFilter { subjects, filters, storage } => {
+            many::filter(&mut api, (subjects, filters), storage, setting)
+        }
+        Mode::JsFlood { storage } => many::flood(&mut api, storage, setting),
         Mode::KvPut { connections, keys } => put(&mut api, connections, keys, setting),
         Mode::KvGet { connections, keys } => get(&mut api, connections, keys, setting),
         _ => unreachable!("other modes are run elsewhere"),
@@ -78,7 +86,7 @@ fn publish(
         "connections": connections, "pending": pending, "streams": streams,
         "storage": storage.word(),
     });
-    let mut report = measure(asking, setting)?;
+    let mut report = measure(asking, setting, None)?;
     report.mode = "js-publish";
     report.unit = "acknowledged publishes";
     report.parameters = parameters;
@@ -135,7 +143,7 @@ fn put(
     setting: &Setting<'_>,
 ) -> Result<Report, Failure> {
     make_bucket(api)?;
-    let mut report = measure(putting(connections, 1, keys, setting)?, setting)?;
+    let mut report = measure(putting(connections, 1, keys, setting)?, setting, None)?;
     report.mode = "kv-put";
     report.unit = "puts";
     report.parameters = json!({ "connections": connections, "keys": keys });
@@ -171,7 +179,7 @@ fn get(
         out.extend_from_slice(line.as_bytes());
     };
     let asking = Asking::open(connections, 1, is_found, Box::new(write), setting)?;
-    let mut report = measure(asking, setting)?;
+    let mut report = measure(asking, setting, None)?;
     report.mode = "kv-get";
     report.unit = "gets";
     report.parameters = json!({ "connections": connections, "keys": keys });
@@ -179,13 +187,17 @@ fn get(
     Ok(report)
 }
 
-/// Warms up, and measures one section.
-fn measure(mut asking: Asking, setting: &Setting<'_>) -> Result<Report, Failure> {
+/// Warms up, and measures one section; or a section of so many, and nothing before it.
+fn measure(
+    mut asking: Asking,
+    setting: &Setting<'_>,
+    count: Option<u64>,
+) -> Result<Report, Failure> {
     let common = setting.common;
-    if !common.warmup.is_zero() {
+    if !common.warmup.is_zero() && count.is_none() {
         asking.section(u64::MAX, common.warmup)?;
     }
-    let (limit, length) = match common.messages {
+    let (limit, length) = match count.or(common.messages) {
         Some(messages) => (messages, std::time::Duration::MAX),
         None => (u64::MAX, common.duration),
     };

@@ -9,8 +9,9 @@ use super::super::json::{Stamp, is_default};
 use super::super::state::{Settled, State, now};
 use super::super::views::varz::FEATURE_FLAGS;
 
-/// With JetStream: it is on, and snapshots of streams may be binary.
-const JETSTREAM_FLAGS: u64 = 1 | 2;
+/// With JetStream: it is on, snapshots of streams may be binary, and traffic of Raft groups may go
+/// through accounts.
+const JETSTREAM_FLAGS: u64 = 1 | 2 | 4;
 
 /// Who sends a message.
 #[derive(Clone, Serialize)]

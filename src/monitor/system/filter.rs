@@ -51,7 +51,16 @@ pub(super) fn read<T: DeserializeOwned + Default>(state: &State, body: &[u8]) ->
     }
     let value = match serde_json::from_slice::<Value>(body) {
         Ok(Value::Null) => return Read::Options(T::default()),
-        Ok(value) => plain(value),
+        Ok(value @ Value::Object(_)) => plain(value),
+        Ok(other) => {
+            let kind = match other {
+                Value::Array(_) => "array",
+                Value::Bool(_) => "bool",
+                Value::String(_) => "string",
+                _ => "number",
+            };
+            return Read::Wrong(format!("json: cannot unmarshal {kind} into an object"));
+        }
         Err(error) => return Read::Wrong(complaint(&error)),
     };
     let filter = match Filter::deserialize(&value) {

@@ -5,14 +5,17 @@
 //! heard on every core, and answered by the one which the connection is on.
 
 mod describe;
+mod encoding;
 mod events;
 mod filter;
 mod requests;
 mod services;
+mod traces;
 
 pub(super) use events::{Teller, say_goodbye, say_lame_duck, tell};
 pub(super) use requests::answer;
 pub(super) use services::Services;
+pub(super) use traces::{Traces, collect as collect_trace};
 
 use base::{AccountId, CoreId};
 

@@ -1,8 +1,8 @@
 //! Answers to requests.
 
-use std::io::Write as _;
 use std::rc::Rc;
 
+use ::accounts::{Permissions, Rule, Token};
 use base::{AccountId, ConnectionId, CoreId, Slot};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -10,9 +10,10 @@ use shard::{Answer, ConnectionFilter, Question, Request, SortKey, SubscriptionFi
 use subjects::grammar;
 
 use super::super::json::{self, is_default};
-use super::super::state::State;
+use super::super::state::{State, wall};
 use super::super::views::{accounts, connz, health, jsz, others, subsz, varz};
 use super::describe::ServerInfo;
+use super::encoding::{self, Encoding};
 use super::events;
 use super::filter::{self, Read};
 use super::services::{AccountEndpoint, Endpoint, Service};
@@ -206,7 +207,15 @@ impl Asked<'_> {
         let Some(Answer::Described(views)) = answer else { return Err(Failure::Silence) };
         let view = views.into_iter().next().ok_or(Failure::Silence)?;
         let account = self.state.settled().name(view.account).to_owned();
-        Ok(data(&User { id: view.user, account_name: account.clone(), account }))
+        let token = Token::read(&view.jwt);
+        Ok(data(&User {
+            id: view.user,
+            account_name: account.clone(),
+            account,
+            name: token.as_ref().map_or_else(String::new, |token| token.name().to_owned()),
+            permissions: view.permissions.as_ref().map(PermissionsView::new),
+            expires: token.map_or(0, |token| time_left(&token)),
+        }))
     }
 
     /// Does something to the connection that the body names.
@@ -215,7 +224,10 @@ impl Asked<'_> {
         question: fn(Slot, ConnectionId) -> Question,
         missing: &str,
     ) -> Outcome {
-        let Target { cid } = self.options()?;
+        // To what names no connection there is no answer.
+        let wanted: Option<Target> = serde_json::from_slice(&self.request.payload).ok();
+        let Target { cid } = wanted.ok_or(Failure::Silence)?;
+        self.options::<Anything>()?;
         let filter =
             ConnectionFilter { id: Some(ConnectionId(cid)), ..ConnectionFilter::default() };
         let cores = &self.state.cores;
@@ -325,13 +337,7 @@ impl Asked<'_> {
 
     /// Sends the answer where it was asked for, on the core and in the account that it came from.
     fn say(&self, message: Vec<u8>, encoding: Option<Encoding>) {
-        let message = match encoding {
-            None => (Vec::new(), message),
-            Some(encoding) => {
-                let header = format!("NATS/1.0\r\nContent-Encoding: {}\r\n\r\n", encoding.name());
-                (header.into_bytes(), encoding.encode(message))
-            }
-        };
+        let message = encoding::pack(encoding, message);
         let subject = self.request.reply.clone();
         speak(self.state, self.core, self.request.account, subject, message);
     }
@@ -376,6 +382,61 @@ struct User {
     id: String,
     account: String,
     account_name: String,
+    #[serde(rename = "user_name", skip_serializing_if = "is_default")]
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permissions: Option<PermissionsView>,
+    /// Nanoseconds until then; zero for never.
+    #[serde(skip_serializing_if = "is_default")]
+    expires: i64,
+}
+
+/// What who asks may do.
+#[derive(Serialize)]
+struct PermissionsView {
+    publish: RuleView,
+    subscribe: RuleView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    responses: Option<ResponsesView>,
+}
+
+#[derive(Serialize)]
+struct RuleView {
+    #[serde(skip_serializing_if = "is_default")]
+    allow: Vec<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    deny: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ResponsesView {
+    max: i64,
+    ttl: u64,
+}
+
+impl PermissionsView {
+    fn new(permissions: &Permissions) -> Self {
+        let rule = |rule: &Rule| RuleView {
+            allow: rule.allow.clone().unwrap_or_default(),
+            deny: rule.deny.clone(),
+        };
+        Self {
+            publish: rule(&permissions.publish),
+            subscribe: rule(&permissions.subscribe),
+            responses: permissions.responses.map(|responses| ResponsesView {
+                max: responses.max,
+                ttl: responses.expires.as_nanos() as u64,
+            }),
+        }
+    }
+}
+
+/// Nanoseconds until a token ends; zero for never.
+fn time_left(token: &Token) -> i64 {
+    match token.expires_s() {
+        0 => 0,
+        ends => ends.saturating_mul(1_000_000_000).saturating_sub(wall().0).max(0),
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -402,56 +463,6 @@ impl ProfileOptions {
     }
 }
 
-/// How an answer is packed.
-#[derive(Clone, Copy)]
-enum Encoding {
-    Snappy,
-    Gzip,
-    /// In a way that was not asked for: not at all.
-    Identity,
-}
-
-impl Encoding {
-    /// What the header of a request asks for.
-    fn asked(header: &[u8]) -> Option<Self> {
-        let header = String::from_utf8_lossy(header).to_lowercase();
-        let value = header.lines().find_map(|line| line.strip_prefix("accept-encoding:"))?;
-        Some(if value.contains("snappy") || value.contains("s2") {
-            Self::Snappy
-        } else if value.contains("gzip") {
-            Self::Gzip
-        } else {
-            Self::Identity
-        })
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Snappy => "snappy",
-            Self::Gzip => "gzip",
-            Self::Identity => "identity",
-        }
-    }
-
-    fn encode(self, message: Vec<u8>) -> Vec<u8> {
-        const REASON: &str = "memory takes what is written to it";
-        match self {
-            Self::Identity => message,
-            Self::Snappy => {
-                let mut encoder = snap::write::FrameEncoder::new(Vec::new());
-                encoder.write_all(&message).expect(REASON);
-                encoder.into_inner().expect(REASON)
-            }
-            Self::Gzip => {
-                let level = flate2::Compression::default();
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
-                encoder.write_all(&message).expect(REASON);
-                encoder.finish().expect(REASON)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -469,14 +480,5 @@ mod tests {
         ] {
             assert_eq!(within(pattern.as_bytes(), other), expected, "{pattern} {other}");
         }
-    }
-
-    #[test]
-    fn encodings_are_asked_for_in_any_case() {
-        let asked = |text: &str| Encoding::asked(text.as_bytes()).map(Encoding::name);
-        assert_eq!(asked("NATS/1.0\r\nAccept-Encoding: Snappy\r\n\r\n"), Some("snappy"));
-        assert_eq!(asked("NATS/1.0\r\naccept-encoding: gzip, br\r\n\r\n"), Some("gzip"));
-        assert_eq!(asked("NATS/1.0\r\nAccept-Encoding: br\r\n\r\n"), Some("identity"));
-        assert_eq!(asked(""), None);
     }
 }

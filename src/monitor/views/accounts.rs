@@ -258,8 +258,7 @@ pub(in super::super) async fn statz(state: &State, options: &StatOptions) -> Acc
     let census = state.census().await;
     let settled = state.settled();
     let mut accounts = Vec::new();
-    for (number, account) in (0..).zip(&settled.directory.accounts) {
-        let id = AccountId(number);
+    for (id, account) in settled.directory.present() {
         let none = AccountCensus { account: id, ..AccountCensus::default() };
         let counts = census.accounts.get(id.index()).unwrap_or(&none);
         let named = options.accounts.is_empty() || options.accounts.contains(&account.name);

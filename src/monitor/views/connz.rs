@@ -6,11 +6,12 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use accounts::Token;
 use base::{AccountId, ConnectionId, Duration, Slot, Wall};
 use serde::{Deserialize, Serialize};
 use shard::{
-    Answer, ConnectionFilter, ConnectionView, Question, Sighting, SlotSet, SortKey,
-    SubscriptionFilter, SubscriptionView,
+    Answer, ConnectionFilter, ConnectionView, Question, ShownCertificate, Sighting, SlotSet,
+    SortKey, SubscriptionFilter, SubscriptionView,
 };
 
 use super::super::json::{Stamp, is_default, uptime};
@@ -209,6 +210,8 @@ pub(in super::super) struct Connection {
     #[serde(skip_serializing_if = "is_default")]
     tls_cipher_suite: String,
     #[serde(skip_serializing_if = "is_default")]
+    tls_peer_certs: Vec<PeerCertificate>,
+    #[serde(skip_serializing_if = "is_default")]
     tls_first: bool,
     #[serde(skip_serializing_if = "is_default")]
     authorized_user: String,
@@ -219,7 +222,32 @@ pub(in super::super) struct Connection {
     #[serde(skip_serializing_if = "is_default")]
     subscriptions_list_detail: Vec<Detail>,
     #[serde(skip_serializing_if = "is_default")]
+    jwt: String,
+    #[serde(skip_serializing_if = "is_default")]
+    issuer_key: String,
+    #[serde(skip_serializing_if = "is_default")]
     name_tag: String,
+    #[serde(skip_serializing_if = "is_default")]
+    tags: Vec<String>,
+}
+
+/// A certificate that a client showed.
+#[derive(PartialEq, Serialize)]
+struct PeerCertificate {
+    #[serde(skip_serializing_if = "is_default")]
+    subject: String,
+    spki_sha256: String,
+    cert_sha256: String,
+}
+
+impl PeerCertificate {
+    fn new(shown: &ShownCertificate) -> Self {
+        Self {
+            subject: shown.subject.clone(),
+            spki_sha256: shown.key_digest.clone(),
+            cert_sha256: shown.digest.clone(),
+        }
+    }
 }
 
 impl Connection {
@@ -265,18 +293,36 @@ impl Connection {
         }
     }
 
+    /// Says who it is. One that is gone has no account to show if that is the global one.
     fn identify(&mut self, view: &ConnectionView, settled: &Settled) {
         let account = settled.name(view.account);
         self.authorized_user.clone_from(&view.user);
-        account.clone_into(&mut self.name_tag);
         if view.account != AccountId::GLOBAL {
             account.clone_into(&mut self.account);
         }
+        if self.stop.is_none() {
+            account.clone_into(&mut self.name_tag);
+            let shown = view.secured.iter().flat_map(|(secured, _)| &secured.shown);
+            self.tls_peer_certs = shown.map(PeerCertificate::new).collect();
+        } else {
+            self.name_tag.clone_from(&self.account);
+        }
+        if let Some(token) = Some(&view.jwt).and_then(|jwt| Token::read(jwt)) {
+            token.issuer().clone_into(&mut self.issuer_key);
+            self.tags = token.nats().texts("tags");
+            // Whoever had it could come in with one that needs no key.
+            if !token.nats().flag("bearer_token") {
+                self.jwt.clone_from(&view.jwt);
+            }
+        }
     }
 
-    fn list(&mut self, subscriptions: &[SubscriptionView], options: &Options) {
-        let subscriptions = subscriptions.iter();
-        if options.subscriptions_detail {
+    fn list(&mut self, listed: &[SubscriptionView], settled: &Settled, options: &Options) {
+        let subscriptions = listed.iter();
+        if options.subscriptions_detail && self.stop.is_some() {
+            self.subscriptions_list_detail
+                .extend(subscriptions.map(|view| Detail::new(view, settled)));
+        } else if options.subscriptions_detail {
             self.subscriptions_list_detail.extend(subscriptions.map(Detail::of_connection));
         } else if options.subscriptions {
             let subjects = subscriptions.map(|view| String::from_utf8_lossy(&view.subject).into());
@@ -457,7 +503,7 @@ async fn describe(
                 (Connection::closed(state, closed), &closed.view, &closed.subscriptions)
             }
         };
-        shown.list(listed, options);
+        shown.list(listed, settled, options);
         if options.auth {
             shown.identify(view, settled);
         }

@@ -82,7 +82,7 @@ impl Detail {
         }
     }
 
-    fn new(view: &SubscriptionView, settled: &Settled) -> Self {
+    pub(in super::super) fn new(view: &SubscriptionView, settled: &Settled) -> Self {
         let account = settled.name(view.account).to_owned();
         Self { account_tag: account.clone(), account, ..Self::of_connection(view) }
     }

@@ -8,8 +8,8 @@ use rustls::{
     AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible, ProtocolVersion,
 };
 use sha2::{Digest as _, Sha256};
-use shard::Secured;
 use shard::certificate::{self, PeerCertificate};
+use shard::{Secured, ShownCertificate};
 
 use super::sealed::Sealed;
 
@@ -249,25 +249,39 @@ impl Guard {
         }
     }
 
-    /// What the handshake came to, with the hash of the peer's public key.
-    pub(crate) fn secured(&self) -> (Secured, Option<String>) {
+    /// What the handshake came to.
+    pub(crate) fn secured(&self) -> Secured {
         let version = match self.connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "1.3",
             _ => "1.2",
         };
         let suite = self.connection.negotiated_cipher_suite();
         let cipher = suite.map(|suite| format!("{:?}", suite.suite()).replace("TLS13_", "TLS_"));
-        let leaf = self.connection.peer_certificates().and_then(<[_]>::first);
-        let key = leaf.and_then(|leaf| certificate::public_key(leaf)).map(|key| {
-            use std::fmt::Write as _;
-            Sha256::digest(key).iter().fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
-        });
-        let certificate = leaf.and_then(|leaf| PeerCertificate::read(leaf));
-        (Secured { version, cipher: cipher.unwrap_or_default(), certificate }, key)
+        let chain = self.connection.peer_certificates().unwrap_or_default();
+        let certificate = chain.first().and_then(|leaf| PeerCertificate::read(leaf));
+        let shown: Vec<ShownCertificate> = chain.iter().map(|shown| describe(shown)).collect();
+        let key = shown.first().map(|leaf| leaf.key_digest.clone()).filter(|key| !key.is_empty());
+        let key = key.map(String::into_boxed_str);
+        let chain = chain.iter().map(|one| one.to_vec()).collect();
+        Secured { version, cipher: cipher.unwrap_or_default(), certificate, shown, key, chain }
     }
+}
+
+fn describe(certificate: &[u8]) -> ShownCertificate {
+    ShownCertificate {
+        subject: PeerCertificate::read(certificate).map_or_else(String::new, |read| read.subject),
+        key_digest: certificate::public_key(certificate).map_or_else(String::new, digest),
+        digest: digest(certificate),
+    }
+}
+
+/// SHA-256 in hexadecimal.
+fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn encode<Data>(data: &mut rustls::unbuffered::EncodeTlsData<'_, Data>, out: &mut Sealed) {

@@ -477,9 +477,9 @@ impl Desk {
                 self.flush_gate(slot);
             }
             Ok(opened) => {
-                let (secured, key) = guard.secured();
+                let secured = guard.secured();
                 self.flush_gate(slot);
-                self.shard.secured(slot, secured, key.as_deref());
+                self.shard.secured(slot, secured);
                 self.take_plain(slot, &mut plain);
                 if opened == Opened::Ended {
                     self.end_input(slot, false);

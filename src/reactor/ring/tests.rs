@@ -245,3 +245,49 @@ fn more_completions_than_fit_are_handed_over_in_time() {
         next(&mut ring, &mut queue, Kind::Writable);
     }
 }
+
+/// Does something with a file and answers what it came to.
+fn work(ring: &mut Ring, queue: &mut VecDeque<Event>, work: FileWork) -> i32 {
+    let slot = ring.begin(work);
+    let event = next(ring, queue, Kind::File);
+    assert_eq!(event.slot, slot);
+    ring.end(slot);
+    event.result
+}
+
+#[test]
+fn a_write_that_lasts_completes_once_however_it_ends() {
+    let mut ring = small_ring();
+    let path = std::env::temp_dir().join(format!("pinion-ring-{}", std::process::id()));
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create(true).truncate(true).read(true).write(true).open(&path);
+    let (file, closed) = (file.expect("it can be made"), std::fs::File::open(&path));
+    let (file, closed) = (OwnedFd::from(file), OwnedFd::from(closed.expect("it is there")));
+    let mut queue = VecDeque::new();
+    for lasting in [Lasting::No, Lasting::Through, Lasting::Flushed] {
+        let write = |file: &OwnedFd, number: u8| {
+            let mut blocks = Blocks::new(2);
+            blocks.bytes_mut().fill(number);
+            FileWork::Write { file: file.as_raw_fd(), offset: 0, blocks, lasting }
+        };
+        assert_eq!(work(&mut ring, &mut queue, write(&file, 7)), 8192, "{lasting:?}");
+        let refused = work(&mut ring, &mut queue, write(&closed, 8));
+        assert_eq!(refused, -libc::EBADF, "{lasting:?}: it is open for reading");
+        assert_eq!(work(&mut ring, &mut queue, write(&file, 9)), 8192, "{lasting:?}");
+        assert!(queue.is_empty(), "one completion each: {queue:?}");
+        assert_eq!(std::fs::read(&path).expect("it is there"), [9; 8192]);
+    }
+    // More at a time than the queue of submissions holds: none is torn from what follows it.
+    let mut slots = Vec::new();
+    for number in 0..u64::from(SUBMISSIONS) {
+        let (blocks, lasting) = (Blocks::new(1), Lasting::Flushed);
+        let offset = number * 4096;
+        slots.push(ring.begin(FileWork::Write { file: file.as_raw_fd(), offset, blocks, lasting }));
+    }
+    for _ in &slots {
+        let event = next(&mut ring, &mut queue, Kind::File);
+        assert_eq!(event.result, 4096);
+        ring.end(event.slot);
+    }
+    std::fs::remove_file(&path).expect("it is there");
+}

@@ -25,7 +25,7 @@ pub(crate) fn start(config: &str, flags: &[String]) -> Result<Box<dyn Backend>, 
         fs::write(&path, config).map_err(|error| error.to_string())?;
         arguments.extend(["-c".to_owned(), path.display().to_string()]);
     }
-    let launch = cli::launch(&arguments);
+    let launch = cli::launch(cli::EXECUTABLE, &arguments);
     // It is there only if there was something to write.
     let _ = fs::remove_file(&path);
     match launch {

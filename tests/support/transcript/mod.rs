@@ -5,6 +5,7 @@ mod bytes;
 mod info;
 pub(crate) mod memory;
 mod puppet;
+mod queue;
 pub(crate) mod replay;
 pub(crate) mod script;
 pub(crate) mod socket;

@@ -1,11 +1,11 @@
 //! The back end behind sockets: a broker process, ours or the reference.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, ConnectionKey};
+use super::queue::ReceiveQueues;
 use crate::process::Process;
 
 /// Long enough for a broker that shares two cores with other tests.
@@ -19,6 +19,7 @@ const TAKE_PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Sockets {
     process: Process,
     connections: Vec<Connection>,
+    queues: ReceiveQueues,
 }
 
 struct Connection {
@@ -29,7 +30,7 @@ struct Connection {
 impl Sockets {
     /// Wraps a running broker.
     pub(crate) fn new(process: Process) -> Self {
-        Self { process, connections: Vec::new() }
+        Self { process, connections: Vec::new(), queues: ReceiveQueues::open() }
     }
 
     fn at(&mut self, key: ConnectionKey) -> &mut Connection {
@@ -38,12 +39,10 @@ impl Sockets {
 
     /// Waits until the receive queue of the broker's end is empty, as the kernel counts it.
     fn wait_until_taken(&mut self, key: ConnectionKey) {
-        let broker = self.process.address().port();
-        let Ok(client) = self.at(key).stream.local_addr().map(|address| address.port()) else {
-            return;
-        };
+        let broker = self.process.address();
+        let Ok(client) = self.at(key).stream.local_addr() else { return };
         let deadline = Instant::now() + TAKE_PATIENCE;
-        while unread_bytes(broker, client).is_some_and(|bytes| bytes > 0) {
+        while self.queues.unread(broker, client).is_some_and(|bytes| bytes > 0) {
             if Instant::now() > deadline {
                 return;
             }
@@ -111,23 +110,4 @@ impl Backend for Sockets {
 
 fn is_idle(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
-}
-
-/// The receive queue of the broker's socket for this client port, from the kernel's table.
-fn unread_bytes(broker: u16, client: u16) -> Option<u64> {
-    const LOCAL: usize = 1;
-    const REMOTE: usize = 2;
-    const QUEUES: usize = 4;
-    let (broker, client) = (format!(":{broker:04X}"), format!(":{client:04X}"));
-    // A listener on every address has the sockets it accepts in the second table.
-    ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| {
-        let table = fs::read_to_string(table).ok()?;
-        table.lines().find_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().take(QUEUES + 1).collect();
-            let ours =
-                fields.get(LOCAL)?.ends_with(&broker) && fields.get(REMOTE)?.ends_with(&client);
-            let unread = fields.get(QUEUES)?.split_once(':')?.1;
-            if ours { u64::from_str_radix(unread, 16).ok() } else { None }
-        })
-    })
 }

@@ -102,7 +102,7 @@ impl JetStream {
                 snapshot.wake();
             }
             let now = self.now;
-            if snapshot.due() > now.time {
+            if !snapshot.is_ready(now.time) {
                 *self.snapshots.get_mut(place) = Some(snapshot);
                 continue;
             }

@@ -54,8 +54,20 @@ pub(crate) struct Snapshot {
     begun: Time,
     /// When the client last took a chunk.
     heard: Time,
-    has_interest: bool,
+    listener: Listener,
     is_waiting: bool,
+}
+
+/// Who listens to what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listener {
+    /// Nobody yet. A client may subscribe only once it has the answer to its request, although the
+    /// pattern for all its answers covers the subject already.
+    Awaited,
+    /// Somebody who subscribes to this very subject.
+    There,
+    /// Time is over: whoever listens by a pattern will have to do.
+    Pattern,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +122,7 @@ impl Snapshot {
             packed: Vec::new(),
             begun: now.time,
             heard: now.time,
-            has_interest: false,
+            listener: Listener::Awaited,
             is_waiting: false,
         }
     }
@@ -129,10 +141,35 @@ impl Snapshot {
 
     /// When it has to be looked at.
     pub(crate) fn due(&self) -> Time {
-        if !self.is_waiting {
-            return Time(0);
+        match self.listener {
+            _ if !self.is_waiting => Time(0),
+            Listener::Awaited => self.begun.after(SNAPSHOT_INTEREST_WAIT),
+            Listener::There | Listener::Pattern => self.heard.after(SNAPSHOT_ANSWER_WAIT),
         }
-        self.heard.after(SNAPSHOT_ANSWER_WAIT)
+    }
+
+    /// Is it of use to look at it? A listener may come in any turn.
+    pub(crate) fn is_ready(&self, now: Time) -> bool {
+        self.listener == Listener::Awaited || self.due() <= now
+    }
+
+    /// Looks for who listens now. False if nobody does any more, or in time.
+    fn find_listener(&mut self, out: &mut dyn Outlet, now: Time) -> bool {
+        let subject = self.wish.deliver_subject.as_bytes();
+        let is_late = now >= self.begun.after(SNAPSHOT_INTEREST_WAIT);
+        let was_awaited = self.listener == Listener::Awaited;
+        self.listener = match self.listener {
+            _ if out.is_subscribed(self.account, subject, b"") => Listener::There,
+            Listener::Awaited if !is_late => return true,
+            Listener::Awaited | Listener::Pattern if out.is_wanted(self.account, subject) => {
+                Listener::Pattern
+            }
+            _ => return false,
+        };
+        if was_awaited {
+            self.heard = now;
+        }
+        true
     }
 
     /// Goes on as far as it goes now.
@@ -143,17 +180,14 @@ impl Snapshot {
         out: &mut dyn Outlet,
         now: base::Moment,
     ) -> Progress {
-        let subject = self.wish.deliver_subject.clone();
-        let is_wanted = out.is_wanted(self.account, subject.as_bytes());
-        self.has_interest |= is_wanted;
-        let is_late = now.time >= self.begun.after(SNAPSHOT_INTEREST_WAIT);
-        if !is_wanted && (self.has_interest || is_late) {
+        if !self.find_listener(out, now.time) {
             return self.end(ground, out, "408 No Interest");
         }
-        if !is_wanted {
+        if self.listener == Listener::Awaited {
             self.is_waiting = true;
             return Progress::Waits;
         }
+        let subject = self.wish.deliver_subject.clone();
         for _ in 0..SNAPSHOT_PER_TURN_MAX {
             while self.packed.len() >= self.chunk_bytes {
                 if self.inflight >= self.inflight_most {

@@ -42,6 +42,8 @@ pub(crate) struct Router {
     services: BTreeMap<ServiceId, (AccountId, Vec<u8>)>,
     /// Patterns that clients listen to.
     pub(crate) listened: Vec<&'static str>,
+    /// Subjects that clients subscribe to by patterns alone.
+    pub(crate) by_pattern: Vec<&'static str>,
     pub(crate) said: Vec<Said>,
     /// Messages for services, which get them once they have returned.
     waiting: VecDeque<(ServiceId, AccountId, Said)>,
@@ -92,8 +94,8 @@ impl Outlet for Router {
         0
     }
 
-    fn is_subscribed(&mut self, _: AccountId, _: &[u8], _: &[u8]) -> bool {
-        true
+    fn is_subscribed(&mut self, _: AccountId, subject: &[u8], _: &[u8]) -> bool {
+        !self.by_pattern.iter().any(|known| known.as_bytes() == subject)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::buffer::{BLOCK_BYTES, BlockPool, Blocks};
 use crate::disk::{Action, DiskFailure, DiskRequest, File};
 use crate::requests::{Requests, Wants};
 use crate::store::Sync;
+use crate::vault::Sealer;
 use block::Head;
 
 /// Blocks of one buffer: 256 KiB, at which a drive is as fast per byte as it gets.
@@ -86,6 +87,9 @@ pub(crate) struct Journal {
     syncing: Option<(u64, Vec<u64>)>,
     sync_wanted: bool,
     retry: Time,
+    sealer: Option<Sealer>,
+    /// Bytes of payload in a block.
+    payload_bytes: usize,
 }
 
 /// Where a journal goes on.
@@ -98,7 +102,7 @@ pub(crate) struct Resume {
 }
 
 impl Journal {
-    pub(crate) fn new(resume: Resume, sync: Sync, slots: Slots) -> Self {
+    pub(crate) fn new(resume: Resume, sync: Sync, slots: Slots, sealer: Option<Sealer>) -> Self {
         let Resume { store, epoch, next, oldest } = resume;
         assert!(oldest <= next);
         Self {
@@ -125,6 +129,11 @@ impl Journal {
             syncing: None,
             sync_wanted: false,
             retry: Time::NEVER,
+            payload_bytes: match sealer {
+                Some(_) => block::SEALED_PAYLOAD_BYTES,
+                None => block::PAYLOAD_BYTES,
+            },
+            sealer,
         }
     }
 
@@ -140,7 +149,7 @@ impl Journal {
                 (blocks, 0)
             });
             let place = &mut blocks.bytes_mut()[*at * BLOCK_BYTES..][..BLOCK_BYTES];
-            let count = block::fill(place, bytes, begins);
+            let count = block::fill(place, bytes, begins, self.payload_bytes);
             bytes = &bytes[count..];
             begins &= count == 0;
             if bytes.is_empty() {
@@ -209,7 +218,7 @@ impl Journal {
             self.sync_due = Time::NEVER;
             self.sync_wanted = true;
         }
-        if is_idle && now >= self.quiet_since.after(QUIET) {
+        if self.is_quiet(now) {
             let mut blocks = self.pool.lend();
             block::begin(&mut blocks.bytes_mut()[..BLOCK_BYTES]);
             self.open = Some((blocks, 0));
@@ -218,6 +227,12 @@ impl Journal {
             self.retry = Time::NEVER;
         }
         self.slots.tick(now);
+    }
+
+    /// Is nothing under way, was it so for a while, and is that still to be said?
+    pub(crate) fn is_quiet(&self, now: Time) -> bool {
+        let is_idle = self.flights.is_empty() && self.pending.is_empty() && self.open.is_none();
+        is_idle && now >= self.quiet_since.after(QUIET)
     }
 
     pub(crate) fn next_due(&self) -> Time {
@@ -279,8 +294,9 @@ impl Journal {
                 next_segment: numbers.1,
                 used: 0,
                 first: None,
+                seal: None,
             };
-            block::finish(block, &head);
+            block::finish(block, &head, self.sealer.as_ref());
         }
         self.vouched = self.synced;
         self.next += count as u64;
@@ -392,6 +408,6 @@ fn split(blocks: &mut Blocks, count: usize) -> Blocks {
 
 /// Where blocks of the journal were to be written, as their heads say.
 fn place_of(blocks: &Blocks) -> (File, u64) {
-    let (head, _) = block::read(&blocks.bytes()[..BLOCK_BYTES]).expect("it was just finished");
+    let head = block::read(&blocks.bytes()[..BLOCK_BYTES]).expect("it was just finished");
     (File::Journal(head.slot), u64::from(head.index) * BLOCK_BYTES as u64)
 }

@@ -19,6 +19,7 @@ const DESTROY: u8 = 7;
 const SNAPSHOT: u8 = 8;
 const SEALED: u8 = 9;
 const DROPPED: u8 = 10;
+const NAMED: u8 = 11;
 
 /// An operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,9 @@ pub(crate) enum Operation<'a> {
     Sealed(PartRef),
     /// No part of any log stands in this segment any more.
     Dropped(u64),
+    /// What the log is called and how it is kept, once more: wanted only where its last snapshot is
+    /// damaged. A snapshot without parts and records.
+    Named(&'a [u8]),
 }
 
 /// Where a part of a log stands, and what of it is gone.
@@ -155,6 +159,10 @@ pub(crate) fn put(out: &mut Vec<u8>, log: u64, number: u64, operation: &Operatio
             out.put_u64(*segment);
             DROPPED
         }
+        Operation::Named(bytes) => {
+            out.extend_from_slice(bytes);
+            NAMED
+        }
     };
     let frame = frame(kind, out.len() - start - FRAME_BYTES, log, number);
     out[start..start + FRAME_BYTES].copy_from_slice(&frame);
@@ -189,6 +197,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Entered<'_>> {
         SNAPSHOT => Operation::Snapshot(std::mem::take(&mut from.0)),
         SEALED => Operation::Sealed(PartRef::take(&mut from)?),
         DROPPED => Operation::Dropped(from.u64()?),
+        NAMED => Operation::Named(std::mem::take(&mut from.0)),
         _ => return None,
     };
     from.0.is_empty().then_some(Entered { log, number, operation })
@@ -214,6 +223,7 @@ mod tests {
             Operation::Sealed(part.clone()),
             Operation::Sealed(PartRef { live: None, ..part }),
             Operation::Dropped(11),
+            Operation::Named(b"name"),
         ];
         for operation in operations {
             let mut bytes = Vec::new();
@@ -225,7 +235,10 @@ mod tests {
             assert_eq!(entered.operation, operation);
             let open_ended = matches!(
                 operation,
-                Operation::Append(_) | Operation::Snapshot(_) | Operation::Note { .. }
+                Operation::Append(_)
+                    | Operation::Snapshot(_)
+                    | Operation::Named(_)
+                    | Operation::Note { .. }
             );
             if !open_ended {
                 assert_eq!(read(&bytes[4..bytes.len() - 1]), None, "{operation:?}");

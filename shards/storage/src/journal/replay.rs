@@ -8,12 +8,23 @@ use super::block::{self, Head};
 use super::operation::{self, Entered};
 use super::slots::Used;
 use crate::buffer::{BLOCK_BYTES, Blocks};
+use crate::vault::Vault;
 
 /// A file of the journal, read whole.
 #[derive(Debug)]
 pub(crate) struct SlotBytes {
     pub(crate) slot: u32,
     pub(crate) blocks: Blocks,
+    /// Is one of its blocks whole? [`Replay::of`] finds out.
+    pub(crate) has_whole: bool,
+}
+
+impl SlotBytes {
+    /// Does something stand in it, and no block that is whole? Where nothing was written there are
+    /// zeros.
+    pub(crate) fn is_ruined(&self) -> bool {
+        !self.has_whole && self.blocks.bytes().iter().any(|byte| *byte != 0)
+    }
 }
 
 /// What was found.
@@ -33,26 +44,39 @@ pub(crate) struct Replay {
     pub(crate) next: u64,
     pub(crate) next_log: u64,
     pub(crate) next_segment: u64,
+    /// Blocks that are whole and could be decrypted, and some that could not.
+    pub(crate) opened: usize,
+    pub(crate) locked: usize,
 }
 
 impl Replay {
-    /// Looks through the files.
-    pub(crate) fn of(files: &[SlotBytes]) -> Self {
+    /// Looks through the files, and decrypts what in them is encrypted.
+    pub(crate) fn of(files: &mut [SlotBytes], vault: &mut Vault) -> Self {
         let mut found: Vec<(Head, usize)> = Vec::new();
-        for (place, file) in files.iter().enumerate() {
-            for (index, bytes) in (0_u32..).zip(file.blocks.bytes().chunks_exact(BLOCK_BYTES)) {
-                let head = block::read(bytes).map(|(head, _)| head);
-                let in_place = head.filter(|head| head.slot == file.slot && head.index == index);
-                found.extend(in_place.map(|head| (head, place)));
+        let (mut opened, mut locked) = (0, 0);
+        for (place, file) in files.iter_mut().enumerate() {
+            let slot = file.slot;
+            let blocks = file.blocks.bytes_mut().chunks_exact_mut(BLOCK_BYTES);
+            for (index, bytes) in (0_u32..).zip(blocks) {
+                let head = block::read(bytes);
+                let in_place = head.filter(|head| head.slot == slot && head.index == index);
+                let Some(head) = in_place else { continue };
+                file.has_whole = true;
+                if block::open(bytes, &head, vault) {
+                    opened += usize::from(head.seal.is_some());
+                    found.push((head, place));
+                } else {
+                    locked += 1;
+                }
             }
         }
         let Some(newest) = found.iter().map(|(head, _)| (head.epoch, head.number)).max() else {
-            return Self::default();
+            return Self { opened, locked, ..Self::default() };
         };
         let is_newest = |(head, _): &&(Head, usize)| (head.epoch, head.number) == newest;
         let store = found.iter().find(is_newest).map(|(head, _)| head.store);
         found.retain(|(head, _)| Some(head.store) == store);
-        let mut replay = Self { store, epoch: newest.0, ..Self::default() };
+        let mut replay = Self { store, epoch: newest.0, opened, locked, ..Self::default() };
         let valid = replay.without_void(found);
         replay.choose(valid);
         replay.name_files(files);
@@ -116,6 +140,23 @@ impl Replay {
         }
     }
 
+    /// Goes through what stands in blocks that follow each other.
+    pub(crate) fn runs(&self, files: &[SlotBytes], visit: &mut dyn FnMut(&[u8])) {
+        let mut run: Vec<u8> = Vec::new();
+        let mut expected = None;
+        for (head, file) in &self.blocks {
+            if expected != Some(head.number) {
+                visit(&run);
+                run.clear();
+            }
+            expected = Some(head.number + 1);
+            let at = head.index as usize * BLOCK_BYTES;
+            let bytes = &files[*file].blocks.bytes()[at..at + BLOCK_BYTES];
+            run.extend_from_slice(block::payload(bytes, head));
+        }
+        visit(&run);
+    }
+
     /// Goes through the operations in order, with the block that each begins in. Returns the blocks
     /// in which something stood that is none.
     pub(crate) fn walk(
@@ -130,7 +171,7 @@ impl Replay {
         for (head, file) in &self.blocks {
             let at = head.index as usize * BLOCK_BYTES;
             let bytes = &files[*file].blocks.bytes()[at..at + BLOCK_BYTES];
-            let (_, mut payload) = block::read(bytes).expect("it was whole before");
+            let mut payload = block::payload(bytes, head);
             let continues = expected == Some(head.number) && head.number != head.epoch_base;
             expected = Some(head.number + 1);
             if !continues {

@@ -91,6 +91,11 @@ impl Slots {
         self.free.push_back((slot, blocks));
     }
 
+    /// A file that is set aside: its number is not given to another.
+    pub(crate) fn found_aside(&mut self, slot: u32) {
+        self.next_slot = self.next_slot.max(slot.saturating_add(1));
+    }
+
     /// A file that was found, later than those in front of it. `next` is the block that comes next.
     pub(crate) fn found_used(&mut self, used: Used, next: u64) {
         self.next_slot = self.next_slot.max(used.slot.saturating_add(1));

@@ -2,6 +2,7 @@
 
 use super::segment::Segment;
 use crate::entry::read_record;
+use crate::frames::Frames;
 
 /// A stretch of a log with its records.
 #[derive(Debug)]
@@ -10,6 +11,12 @@ pub(crate) struct Part {
     pub(crate) number: u64,
     pub(crate) segment: Segment,
     pub(crate) data: Data,
+    /// In a segment, the frames that its records stand in, if they do.
+    pub(crate) frames: Option<Frames>,
+    /// Is it to be written anew, although little of it may be gone?
+    pub(crate) stale: bool,
+    /// In memory, the damaged segment that its records were searched out of.
+    pub(crate) origin: Option<u64>,
 }
 
 /// Where the records of a part are.
@@ -40,7 +47,23 @@ pub(crate) struct Whereabouts {
 
 impl Part {
     pub(crate) fn new(number: u64, base: u64) -> Self {
-        Self { number, segment: Segment::new(base), data: Data::Open(Vec::new()) }
+        let (segment, data) = (Segment::new(base), Data::Open(Vec::new()));
+        Self { number, segment, data, frames: None, stale: false, origin: None }
+    }
+
+    /// One that stands in a segment.
+    pub(crate) fn sealed(
+        number: u64,
+        segment: Segment,
+        (place, frames): (Whereabouts, Option<Frames>),
+    ) -> Self {
+        let data = Data::Sealed(place);
+        Self { number, segment, data, frames, stale: false, origin: None }
+    }
+
+    /// The segment that has to stay for as long as this is not written elsewhere.
+    pub(crate) fn needs(&self) -> Option<u64> {
+        self.data.place().map(|place| place.segment).or(self.origin)
     }
 
     /// Leaves out what is gone.

@@ -5,8 +5,9 @@ use base::Wall;
 use hashbrown::HashMap;
 
 use super::segment::{Segment, Times};
-use super::{Data, Log, Part, Whereabouts};
+use super::{Log, Part, Whereabouts};
 use crate::bytes::{Put, Take};
+use crate::frames::Frames;
 use crate::keys::{KeyId, KeyState, Keys};
 
 const SPARSE: u8 = 1;
@@ -137,7 +138,11 @@ pub(crate) fn all_live(count: usize) -> Vec<u64> {
 impl Log {
     /// Takes up a part that was found in a segment, behind those that were taken up before. False
     /// if it does not follow them.
-    pub(crate) fn attach(&mut self, footer: Footer<'_>, place: Whereabouts) -> bool {
+    pub(crate) fn attach(
+        &mut self,
+        footer: Footer<'_>,
+        (place, frames): (Whereabouts, Option<Frames>),
+    ) -> bool {
         let Footer { mut segment, keys: texts } = footer;
         if segment.base <= self.last && self.last > 0 || segment.base >= segment.end {
             return false;
@@ -180,7 +185,7 @@ impl Log {
             self.left.push(place.segment);
         } else {
             let number = self.next_part();
-            self.parts.push_back(Part { number, segment, data: Data::Sealed(place) });
+            self.parts.push_back(Part::sealed(number, segment, (place, frames)));
         }
         true
     }
@@ -221,7 +226,7 @@ mod tests {
             put(&mut bytes, &source.parts[0].segment, &source.keys);
             let place = Whereabouts { segment: 1, index: 0, offset: 0, living: 0 };
             let mut found = log();
-            assert!(found.attach(read(&bytes).expect("it reads back"), place));
+            assert!(found.attach(read(&bytes).expect("it reads back"), (place, None)));
             assert!(found.live().eq(source.live()));
             assert_eq!((found.first(), found.last()), (source.first(), source.last()));
             assert_eq!(found.bytes(), source.bytes());

@@ -44,12 +44,18 @@ pub struct Log {
     pub(crate) operations: u64,
     /// The block of the journal that its last snapshot begins in.
     pub(crate) snapshot: u64,
+    /// Where its first snapshot of this opening ends in the journal: zero if it was there before.
+    pub(crate) known: u64,
     pub(crate) notes: BTreeMap<Box<[u8]>, Box<[u8]>>,
 }
 
 /// Bytes of records after which a log in memory begins another part: small enough that a part whose
 /// messages are mostly gone is rebuilt in a moment.
 const MEMORY_PART_BYTES: u32 = 1 << 20;
+
+/// A part that will be compressed is so much smaller: a megabyte is compressed in a few
+/// milliseconds, in which its core does nothing else.
+const COMPRESSED_SHARE: u32 = 4;
 
 /// What a message counts for in the reference: `memStoreMsgSize` and `fileStoreMsgSize`.
 pub fn counted_bytes(kind: Kind, entry: &Entry<'_>) -> u64 {
@@ -86,6 +92,7 @@ impl Log {
             uid: 0,
             operations: 0,
             snapshot: 0,
+            known: 0,
             notes: BTreeMap::new(),
         }
     }
@@ -230,9 +237,54 @@ impl Log {
         Ok(())
     }
 
+    /// Takes up records that were found one by one, as a part of its own behind those that were
+    /// taken up before. False if it does not follow them, or nothing is in it.
+    pub(crate) fn take_found<'a>(
+        &mut self,
+        (base, end): (u64, u64),
+        records: impl Iterator<Item = &'a [u8]>,
+        origin: u64,
+    ) -> bool {
+        if base <= self.last && self.last > 0 {
+            return false;
+        }
+        let open = self.begin_part(base);
+        for record in records {
+            let (entry, bytes) = read_record(record).expect("it was looked at before");
+            let size = counted_bytes(self.kind, &entry);
+            let part = &mut self.parts[open];
+            let fits = entry.sequence >= part.segment.end && entry.sequence < end;
+            if !fits || !part.segment.has_room(entry.sequence, bytes) {
+                continue;
+            }
+            let Some(key) = self.keys.add(entry.subject, entry.sequence) else { continue };
+            part.segment.push(entry.sequence, entry.wall, key, bytes, size);
+            part.data.records_mut().extend_from_slice(record);
+            if self.messages == 0 {
+                self.first = entry.sequence;
+                self.first_wall = entry.wall;
+            }
+            self.last_wall = entry.wall;
+            self.messages += 1;
+            self.bytes += size;
+        }
+        let part = &mut self.parts[open];
+        if part.segment.living() == 0 {
+            self.parts.pop_back();
+            return false;
+        }
+        part.segment.end = end;
+        part.data.close();
+        part.origin = Some(origin);
+        self.last = end - 1;
+        true
+    }
+
     fn takes_more(&self, part: &Part, sequence: u64, bytes: usize) -> bool {
         let most = match self.kind {
             Kind::Memory => MEMORY_PART_BYTES,
+            // What takes longer to write is written in smaller pieces.
+            Kind::File if self.options.compressed => self.part_bytes / COMPRESSED_SHARE,
             Kind::File => self.part_bytes,
         };
         let is_full = part.segment.length >= most;
@@ -343,7 +395,7 @@ impl Log {
     fn let_go(&mut self, number: usize) {
         let part = self.parts.remove(number).expect("the part exists");
         assert_eq!(part.segment.living(), 0);
-        self.left.extend(part.data.place().map(|place| place.segment));
+        self.left.extend(part.needs());
     }
 
     /// Lets go of a part without messages, and rebuilds one in memory that is mostly gaps.
@@ -394,7 +446,7 @@ impl Log {
     /// Forgets every message and goes on after `last`.
     pub(crate) fn reset_to(&mut self, first: u64, last: u64) {
         let parts = self.parts.drain(..);
-        self.left.extend(parts.filter_map(|part| part.data.place()).map(|place| place.segment));
+        self.left.extend(parts.filter_map(|part| part.needs()));
         self.keys.clear();
         self.messages = 0;
         self.bytes = 0;

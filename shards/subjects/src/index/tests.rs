@@ -125,6 +125,35 @@ fn the_memory_of_matches_grows_with_its_use() {
 }
 
 #[test]
+fn subjects_that_pass_by_leave_nothing_behind() {
+    let (mut index, mut all) = fresh();
+    let (id, _) = index.subscribe(&mut all, Slot(0), b"1", b"_INBOX.a.*", b"").expect("a pattern");
+    index.remote_pattern(CoreId(1), b"$JS.ACK.S.C.>", b"", 1);
+    let version = index.version();
+    let plain = |index: &mut Index, subject: &str| -> Vec<SubId> {
+        let route = index.route(subject.as_bytes());
+        index.lists.leaves(route).flat_map(|leaf| leaf.plain().to_vec()).collect()
+    };
+    for number in 0..1000 {
+        assert_eq!(plain(&mut index, &format!("_INBOX.a.{number}")), [id]);
+        assert_eq!(plain(&mut index, &format!("_INBOX.b.{number}")), []);
+        let route = index.route(format!("$JS.ACK.S.C.1.{number}").as_bytes());
+        assert!(route.cores.contains(CoreId(1)));
+        assert!(index.route(b"$JS.ACK.S.D.1").cores.is_empty());
+    }
+    assert!(index.lists.cache.is_empty());
+    assert_eq!(index.version(), version);
+    let (second, _) =
+        index.subscribe(&mut all, Slot(0), b"2", b"_INBOX.>", b"").expect("a pattern");
+    let mut both = plain(&mut index, "_INBOX.a.1");
+    both.sort_unstable();
+    assert_eq!(both, [id, second]);
+    index.unsubscribe(&mut all, id);
+    assert_eq!(plain(&mut index, "_INBOX.a.1"), [second]);
+    assert_eq!(plain(&mut index, "_INBOX.a..1"), []);
+}
+
+#[test]
 fn an_invalid_pattern_changes_nothing() {
     let (mut index, mut all) = fresh();
     let version = index.version();
@@ -134,7 +163,7 @@ fn an_invalid_pattern_changes_nothing() {
 }
 
 fn token() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["a", "b", "c", "*", "foo"])
+    prop::sample::select(vec!["a", "b", "c", "*", "foo", "_INBOX"])
 }
 
 fn pattern() -> impl Strategy<Value = String> {

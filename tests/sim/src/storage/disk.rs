@@ -12,11 +12,13 @@ use ::storage::{
 use base::Random;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::wreck::Blow;
+
 /// What a drive writes as a whole.
 const SECTOR_BYTES: usize = 512;
 
 /// A file.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Content {
     /// What is there for good.
     firm: Vec<u8>,
@@ -290,6 +292,51 @@ impl Disk {
             let sum = xxh3_64(&content.firm[block + 8..block + 4096]);
             content.firm[block..block + 8].copy_from_slice(&sum.to_le_bytes());
         }
+    }
+
+    /// The same files once more, with nothing under way.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        assert!(self.is_idle());
+        let (random, faults, lied) = (Random::new(5), self.faults, self.lied);
+        Self { random, files: self.files.clone(), under_way: Vec::new(), faults, lied }
+    }
+
+    /// Damages files.
+    pub fn strike(&mut self, blow: &Blow) {
+        match *blow {
+            Blow::Flip(file, bit) => {
+                let content = self.files.get_mut(&file).expect("it was listed");
+                content.firm[(bit / 8) as usize] ^= 1 << (bit % 8);
+            }
+            Blow::Wipe(file, block) => {
+                let content = self.files.get_mut(&file).expect("it was listed");
+                content.firm[block as usize * 4096..][..4096].fill(0);
+            }
+            Blow::Cut(file, bytes) => {
+                let content = self.files.get_mut(&file).expect("it was listed");
+                // A disk that is simulated reads whole sectors.
+                content.firm.truncate(bytes as usize / SECTOR_BYTES * SECTOR_BYTES);
+            }
+            Blow::Remove(file) => drop(self.files.remove(&file)),
+            Blow::Swap(one, other) => {
+                let (a, b) = (self.files.remove(&one), self.files.remove(&other));
+                self.files.extend(b.map(|content| (one, content)));
+                self.files.extend(a.map(|content| (other, content)));
+            }
+            Blow::NoJournal => self.files.retain(|file, _| !matches!(file, File::Journal(_))),
+        }
+    }
+
+    /// Files with their bytes.
+    pub fn sizes(&self) -> Vec<(File, u64)> {
+        self.files.iter().map(|(file, content)| (*file, content.firm.len() as u64)).collect()
+    }
+
+    /// Do these bytes stand in some file?
+    pub fn contains(&self, bytes: &[u8]) -> bool {
+        let holds = |content: &Content| content.firm.windows(bytes.len()).any(|it| it == bytes);
+        self.files.values().any(holds)
     }
 
     /// Files there are.

@@ -10,11 +10,13 @@
 
 pub mod disk;
 pub mod model;
+pub mod wreck;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use ::storage::{
-    Damage, Entry, Fetched, File, Kind, LogId, LogOptions, Position, Store, StoreOptions, Sync,
+    Cipher, Damage, Encryption, Entry, Fetched, File, KEY_BYTES, Kind, LogId, LogOptions, Position,
+    SALT_BYTES, Store, StoreOptions, Sync,
 };
 use base::{Duration, Random, Time};
 
@@ -52,6 +54,8 @@ struct World {
     disk: Disk,
     store: Store,
     options: StoreOptions,
+    /// The opening from which on it is encrypted.
+    encrypted: u64,
     now: u64,
     /// Everything up to the last operation.
     model: Model,
@@ -78,6 +82,7 @@ struct World {
 /// What did not hold.
 pub fn run(seed: u64) -> Result<Outcome, String> {
     let mut world = World::new(seed);
+    world.open_anew();
     world.reopen()?;
     let rounds = 2 + world.random.below(6);
     for _ in 0..rounds {
@@ -106,7 +111,13 @@ pub fn run(seed: u64) -> Result<Outcome, String> {
 /// # Errors
 /// If the store does not open, holds what was never given, or does not work afterwards.
 pub fn spoil(data: &[u8]) -> Result<(), String> {
+    // The first byte says which of a few stores: with and without encryption among them.
     let mut world = World::new(7);
+    world.encrypted = match data.first() {
+        Some(byte) if byte & 0x80 != 0 => 0,
+        _ => u64::MAX,
+    };
+    world.open_anew();
     world.disk.faults = disk::Faults { room: u64::MAX, ..disk::Faults::default() };
     world.reopen()?;
     for _ in 0..600 {
@@ -118,7 +129,7 @@ pub fn spoil(data: &[u8]) -> Result<(), String> {
         let offset = u32::from_le_bytes([change[2], change[3], change[4], 0]) as usize;
         world.disk.change(change[0] as usize, offset, change[5], change[1] & 1 == 1);
     }
-    world.store = Store::open(world.options.clone());
+    world.open_anew();
     world.open_store()?;
     // What a block says whose checksum was put right may be anything; none of it may do harm.
     for (id, live) in world.all_live() {
@@ -162,6 +173,13 @@ impl World {
             journal_files: (2, 8 + random.below(8) as usize),
             part_bytes: 2000 + random.below(60_000) as u32,
             cache_bytes: 100_000,
+            encryption: None,
+        };
+        // Some stores are encrypted from the start, some from a later opening on.
+        let encrypted = match random.below(4) {
+            0 => 0,
+            1 => 2,
+            _ => u64::MAX,
         };
         let store = Store::open(options.clone());
         Self {
@@ -170,6 +188,7 @@ impl World {
             disk,
             store,
             options,
+            encrypted,
             now: 1,
             model: Model::default(),
             firm: Model::default(),
@@ -266,7 +285,8 @@ impl World {
         if self.model.logs.contains_key(&name) {
             return;
         }
-        if self.store.create(&name, Kind::File, LogOptions::default()).is_ok() {
+        let options = LogOptions { compressed: self.random.below(2) == 0 };
+        if self.store.create(&name, Kind::File, options).is_ok() {
             let position = self.store.ordered().0;
             self.did(position, name, Deed::Create);
         }
@@ -306,6 +326,11 @@ impl World {
                     self.did(position, name, Deed::Remove(sequence));
                 }
             }
+            37 if self.random.below(4) == 0 => {
+                let options = LogOptions { compressed: self.random.below(2) == 0 };
+                let position = self.store.set_options(id, options);
+                self.did(position, name, Deed::Options);
+            }
             31..=36 => {
                 let key = vec![b'k', self.random.below(4) as u8];
                 let length = self.random.below(40) as usize * self.random.below(2) as usize;
@@ -322,7 +347,9 @@ impl World {
         let length = self.random.below(longest) as usize;
         let sizes = format!("{length}\r\n");
         let mut tail = sizes.clone().into_bytes();
-        tail.extend((0..length).map(|_| self.random.below(256) as u8));
+        // Some of it is there for a compressor to find.
+        let kinds = if self.random.below(2) == 0 { 3 } else { 256 };
+        tail.extend((0..length).map(|_| self.random.below(kinds) as u8));
         tail.extend_from_slice(b"\r\n");
         let subject = format!("key.{}", self.random.below(20)).into_bytes();
         let wall = self.now as i64;
@@ -368,6 +395,18 @@ impl World {
             for _ in 0..=self.random.below(3) {
                 self.disk.rot();
             }
+        }
+        self.open_anew();
+    }
+
+    /// Begins to open the store.
+    fn open_anew(&mut self) {
+        if self.outcome.openings >= self.encrypted {
+            let cipher = if self.random.below(2) == 0 { Cipher::ChaCha } else { Cipher::Aes };
+            let mut salt = [0; SALT_BYTES];
+            salt.fill_with(|| self.random.below(256) as u8);
+            let data_key = [7; KEY_BYTES];
+            self.options.encryption = Some(Encryption { data_key, cipher, salt });
         }
         self.store = Store::open(self.options.clone());
     }

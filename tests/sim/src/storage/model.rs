@@ -61,6 +61,8 @@ pub enum Deed {
     Truncate(u64),
     /// Everything is gone, and these are the sequences.
     Reset(u64, u64),
+    /// It is kept otherwise, which nobody sees.
+    Options,
     /// A note has a value.
     Note(Vec<u8>, Vec<u8>),
 }
@@ -108,7 +110,7 @@ impl Model {
         }
         let log = self.logs.entry(name.to_vec()).or_default();
         match deed {
-            Deed::Create | Deed::Destroy => {}
+            Deed::Create | Deed::Destroy | Deed::Options => {}
             Deed::Append(sequence, message) => {
                 log.messages.insert(*sequence, message.clone());
                 log.last = *sequence;
