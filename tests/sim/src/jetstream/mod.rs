@@ -188,6 +188,7 @@ impl Simulation {
             journal_files: (2, 8 + random.below(8) as usize),
             part_bytes: 2000 + random.below(60_000) as u32,
             cache_bytes: 100_000,
+            encryption: None,
         };
         let streams: Vec<Stream> = (0..=random.below(2) as usize)
             .map(|number| Stream::new(number, Shape::draw(&mut random)))
