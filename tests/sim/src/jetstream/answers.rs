@@ -73,7 +73,8 @@ impl Simulation {
             Some(Source::Pull(number)) => self.on_pulled(place, number, told),
             Some(Source::Push(consumer, incarnation)) => {
                 if told.status().is_some() {
-                    return self.on_sign(place, told);
+                    self.on_sign(place, told);
+                    return Ok(());
                 }
                 self.on_delivery(peer, consumer, incarnation, told)
             }
@@ -348,30 +349,29 @@ impl Simulation {
         };
         let (consumer, incarnation, sid) = (*consumer, *incarnation, *sid);
         let status = told.status();
-        let is_over = match status {
-            Some(status) => !status.starts_with("100"),
-            None => {
-                *left -= 1;
-                *left == 0
-            }
+        let is_over = if let Some(status) = status {
+            !status.starts_with("100")
+        } else {
+            *left -= 1;
+            *left == 0
         };
         if is_over {
             self.asks.remove(&number);
             self.peers[place].say(format!("UNSUB {sid}\r\n").as_bytes());
         }
         if status.is_some() {
-            return self.on_sign(place, told);
+            self.on_sign(place, told);
+            return Ok(());
         }
         self.on_delivery(peer, consumer, incarnation, told)
     }
 
     /// A sign of life, or the question how far the client is.
-    fn on_sign(&mut self, place: usize, told: &Told) -> Result<(), String> {
+    fn on_sign(&mut self, place: usize, told: &Told) {
         let asks = [told.reply.as_str(), told.field("Nats-Consumer-Stalled").unwrap_or_default()];
         for subject in asks.into_iter().filter(|subject| subject.starts_with("$JS.FC.")) {
             self.peers[place].publish(subject, "", &[], b"");
         }
-        Ok(())
     }
 
     fn on_delivery(

@@ -387,7 +387,7 @@ impl Simulation {
             let missed = self.consumers.iter().find(|it| {
                 let is_meant = it.stream == message.stream && it.wants(message.subject);
                 let is_covered = it.form.start == Start::All || message.sent > it.made;
-                self.is_drainable(it) && is_meant && is_covered && !it.is_said(place)
+                it.is_drainable() && is_meant && is_covered && !it.is_said(place)
             });
             if let Some(consumer) = missed {
                 return Err(format!("{} never delivered {place}: {message:?}", consumer.name));
@@ -396,17 +396,10 @@ impl Simulation {
         Ok(())
     }
 
-    /// Can a consumer be brought to its end?
-    fn is_drainable(&self, consumer: &super::Consumer) -> bool {
-        consumer.is_there()
-            && consumer.form.policy != Policy::None
-            && consumer.form.deliveries_max.is_none()
-    }
-
     fn is_drained(&mut self) -> Result<bool, String> {
         for number in 0..self.consumers.len() {
             let consumer = &self.consumers[number];
-            if !self.is_drainable(consumer) {
+            if !consumer.is_drainable() {
                 continue;
             }
             let name = format!("{}.{}", self.streams[consumer.stream].name, consumer.name);
@@ -421,7 +414,7 @@ impl Simulation {
 
     fn drain(&mut self) -> Result<(), String> {
         for number in 0..self.consumers.len() {
-            if self.is_drainable(&self.consumers[number]) {
+            if self.consumers[number].is_drainable() {
                 self.take(0, number, 100, ",\"no_wait\":true");
             }
         }

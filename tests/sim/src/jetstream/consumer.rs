@@ -135,6 +135,11 @@ impl Consumer {
         self.life == Life::There
     }
 
+    /// Can it be brought to its end?
+    pub(super) fn is_drainable(&self) -> bool {
+        self.is_there() && self.form.policy != Policy::None && self.form.deliveries_max.is_none()
+    }
+
     /// The subject that it pushes to.
     pub(super) fn target(&self) -> String {
         format!("push.{}.{}.{}", self.stream, self.name, self.incarnation)
