@@ -49,8 +49,9 @@ UNORDERED = {"acc", "sid", "local_subject", "response_type", "subject"}
 KNOWN = [
     (r"\.(version|ver|go|git_commit)$", "version"),
     (r"\.(gomaxprocs|num_cache|num_matches|cache_hit_rate|max_fanout|avg_fanout)$", "monitoring-cores"),
-    (r"num_subscriptions$|^/varz.*\.subscriptions$|VARZ.*data.subscriptions$|statsz.subscriptions$", "own-subscriptions"),
+    (r"num_subscriptions$|varz.*\.subscriptions$|VARZ.*data.subscriptions$|statsz.subscriptions$", "own-subscriptions"),
     (r"(imports|exports|subscriptions_list)( \(length\))?$|account_detail\.subscriptions$|INFO.data.subscriptions$", "own-subscriptions"),
+    (r"ACCOUNT\.A\.SUBSZ\.data\.subscriptions_list\.", "own-subscriptions"),
     (r"^/subs.*\.total$|SUBSZ.*\.total$", "own-subscriptions"),
     (r" .*error\.description$", "request-errors"),
     (r"(account_statz|CONNS).*\.(sent|received)\.(msgs|bytes)$", "import-counts"),
@@ -116,7 +117,7 @@ class Watched:
         self.ports = [free_port() for _ in range(2)]
         text = config.replace("DIRECTORY", directory).replace("CERTIFICATES", monitor_scenes.CERTIFICATES)
         text = f'server_name: same\nlisten: "127.0.0.1:{self.ports[0]}"\n' + text
-        if "http" not in config:
+        if "HTTP_PORT" not in config:
             text = f'http: "127.0.0.1:{self.ports[1]}"\n' + text
         text = text.replace("HTTP_PORT", str(self.ports[1]))
         self.path = f"{directory}/broker.conf"

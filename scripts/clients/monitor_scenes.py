@@ -298,7 +298,7 @@ def statistics(broker):
 WEBSOCKET = """
 websocket {
   listen: "127.0.0.1:-1", same_origin: true, allowed_origins: ["https://there.example", "https://other.example:99"], compression: true
-  jwt_cookie: "jwt", handshake_timeout: 3, advertise: "outside:443"
+  handshake_timeout: 3, advertise: "outside:443"
   tls { cert_file: "CERTIFICATES/server.pem", key_file: "CERTIFICATES/server.key" }
 }
 """
