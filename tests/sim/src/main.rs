@@ -1,5 +1,5 @@
-//! `cargo run --release -p sim -- [--world core|accounts|storage|jetstream] [--seed N | --from N] [--seeds N]
-//! [--minutes N]`
+//! `cargo run --release -p sim -- [--world core|accounts|storage|jetstream] [--seed N | --from N]
+//! [--seeds N] [--minutes N]`
 //!
 //! Runs one seed, or many until the number or the time is used up. The seed of a failure is printed
 //! first and repeats it.

@@ -7,8 +7,9 @@
 //! streams and consumers go, and come again under the same names. The process ends when it likes,
 //! with or without the power, and what was asked for and not answered may be or not.
 //!
-//! - *Kept*: what was acknowledged, or handed to a consumer, is there until something that was asked
-//!   for takes it away; what was taken away stays away, and nothing is there that nobody published.
+//! - *Kept*: what was acknowledged, or handed to a consumer, is there until something that was
+//!   asked for takes it away; what was taken away stays away, and nothing is there that nobody
+//!   published.
 //! - *Once*: a message stands at one sequence, and a message id within its window at one as well.
 //! - *Order*: sequences that are told rise, over every end of the process; an expected one is the
 //!   last. A batch is there as a whole, in one piece, or not at all.
@@ -19,7 +20,8 @@
 //! - *Answered*: every request is answered once everything has come to rest.
 //! - *Drained*: in the end each consumer delivers all that is left, and a work queue is empty.
 //!
-//! Where the disk spoils what it holds, less is compared: nothing may be there that was never given.
+//! Where the disk spoils what it holds, less is compared: nothing may be there that was never
+//! given.
 
 mod acts;
 mod answers;
