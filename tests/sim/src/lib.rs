@@ -11,6 +11,7 @@
 pub mod accounts;
 pub mod checker;
 pub mod client;
+pub mod jetstream;
 pub mod run;
 pub mod storage;
 pub mod world;

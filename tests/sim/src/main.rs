@@ -1,5 +1,5 @@
-//! `cargo run --release -p sim -- [--world core|accounts|storage] [--seed N | --from N] [--seeds N]
-//! [--minutes N]`
+//! `cargo run --release -p sim -- [--world core|accounts|storage|jetstream] [--seed N | --from N]
+//! [--seeds N] [--minutes N]`
 //!
 //! Runs one seed, or many until the number or the time is used up. The seed of a failure is printed
 //! first and repeats it.
@@ -17,10 +17,11 @@ fn main() -> ExitCode {
     let value = |name: &str| text(name)?.parse::<u64>().ok();
     let world = match text("--world") {
         Some("storage") => World::Storage,
+        Some("jetstream") => World::JetStream,
         Some("accounts") => World::Accounts,
         None | Some("core") => World::Core,
         Some(other) => {
-            eprintln!("there is no world {other}: core, accounts or storage");
+            eprintln!("there is no world {other}: core, accounts, storage or jetstream");
             return ExitCode::FAILURE;
         }
     };
@@ -63,6 +64,8 @@ enum World {
     Accounts,
     /// The store of one core.
     Storage,
+    /// Streams and consumers over that store, and their clients.
+    JetStream,
 }
 
 /// What all runs amounted to.
@@ -70,6 +73,7 @@ enum World {
 struct Total {
     core: sim::Outcome,
     storage: sim::storage::Outcome,
+    jetstream: sim::jetstream::Outcome,
 }
 
 impl Total {
@@ -77,6 +81,7 @@ impl Total {
         match world {
             World::Core | World::Accounts => format!("{:?}", self.core),
             World::Storage => format!("{:?}", self.storage),
+            World::JetStream => format!("{:?}", self.jetstream),
         }
     }
 }
@@ -87,6 +92,7 @@ impl World {
             Self::Core => "core",
             Self::Accounts => "accounts",
             Self::Storage => "storage",
+            Self::JetStream => "jetstream",
         }
     }
 
@@ -106,6 +112,7 @@ impl World {
                 total.core.cut_off += outcome.cut_off;
             }
             Self::Storage => total.storage.add(&sim::storage::run(seed)?),
+            Self::JetStream => total.jetstream.add(&sim::jetstream::run(seed)?),
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-use base::{CoreId, Duration, Moment, Random, Slot, Time};
+use base::{AccountId, CoreId, Duration, Moment, Random, Slot, Time, Wall};
+use jetstream::{AccountLimits, JetStream};
 use shard::{Config, Effects, Peer, Shard, Socket};
 
 /// Where a core is in its turn. The order is the reactor's.
@@ -102,6 +103,8 @@ pub struct World {
     accepts: VecDeque<usize>,
     /// The time.
     pub now: Time,
+    /// How far the world's clock is ahead of it, in nanoseconds.
+    pub ahead: i64,
     socket_room: usize,
     /// Has anything moved since this was last reset?
     pub moved: bool,
@@ -130,6 +133,7 @@ impl World {
             wires: Vec::new(),
             accepts: VecDeque::new(),
             now,
+            ahead: 0,
             socket_room,
             moved: false,
             drained: false,
@@ -173,6 +177,33 @@ impl World {
         &self.cores[core].shard
     }
 
+    /// The same, to have it do something.
+    pub fn shard_mut(&mut self, core: usize) -> &mut Shard {
+        &mut self.cores[core].shard
+    }
+
+    /// Where a core is in its turn.
+    pub fn stage(&self, core: usize) -> Stage {
+        self.cores[core].stage
+    }
+
+    /// A core stores messages for an account from now on.
+    pub fn store_on(
+        &mut self,
+        core: usize,
+        jetstream: Box<JetStream>,
+        account: (AccountId, String, AccountLimits),
+    ) {
+        let moment = self.moment();
+        let shard = &mut self.cores[core].shard;
+        shard.begin_turn(moment);
+        shard.start_jetstream(jetstream, std::iter::once(account));
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { time: self.now, wall: Wall(self.now.0 as i64 + self.ahead) }
+    }
+
     /// Lets time pass.
     pub fn advance(&mut self, by: Duration) {
         self.now = self.now.after(by);
@@ -188,8 +219,8 @@ impl World {
         let stage = self.cores[core].stage;
         self.cores[core].stage = match stage {
             Stage::Collect => {
-                let now = self.now;
-                self.cores[core].shard.begin_turn(Moment::simulated(now));
+                let moment = self.moment();
+                self.cores[core].shard.begin_turn(moment);
                 self.collect(core, random);
                 Stage::Accept
             }

@@ -168,10 +168,12 @@ impl Consumer {
 
     /// Ends every delivery up to a sequence.
     pub(crate) fn acknowledge_to(&mut self, desk: &mut Desk<'_, '_>, sequence: u64, number: u64) {
-        if number <= self.floor.number || sequence <= self.floor.sequence {
+        if sequence <= self.floor.sequence {
             return;
         }
-        let floor = Pair { number: number.min(self.delivered.number), sequence };
+        // What was delivered again has a higher number than what lies behind it in the stream.
+        let number = number.min(self.delivered.number).max(self.floor.number);
+        let floor = Pair { number, sequence };
         if floor.sequence > self.delivered.sequence {
             return;
         }

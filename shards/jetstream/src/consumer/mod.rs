@@ -351,6 +351,10 @@ impl Consumers {
             list.retain(|other| *other != place);
         }
         self.marked.retain(|other| *other != place);
+        if self.names.is_empty() {
+            // Nobody looks at what is due for no consumer.
+            self.agenda.clear();
+        }
         consumer.tell_deleted(desk);
         consumer.end_requests(desk, "409 Consumer Deleted");
         consumer.close(desk);

@@ -77,6 +77,8 @@ pub(crate) struct Journal {
     synced: u64,
     /// What the last block handed to the disk says of `synced`.
     vouched: u64,
+    /// One more than the last block that holds operations: those in front are to be vouched for.
+    loud: u64,
     ordered: u64,
     durable: u64,
     quiet_since: Time,
@@ -123,6 +125,7 @@ impl Journal {
             written: next,
             synced: next,
             vouched: next,
+            loud: next,
             ordered: 0,
             durable: 0,
             quiet_since: Time(0),
@@ -219,7 +222,7 @@ impl Journal {
     /// Says that what is durable is, if it was quiet for a while; syncs if that is due.
     pub(crate) fn tick(&mut self, now: Time) {
         let is_idle = self.flights.is_empty() && self.pending.is_empty() && self.open.is_none();
-        if !is_idle || self.vouched == self.next || self.synced < self.next {
+        if !is_idle || self.vouched >= self.loud || self.synced < self.next {
             self.quiet_since = now;
         }
         if self.sync_due == Time::NEVER
@@ -251,7 +254,7 @@ impl Journal {
 
     pub(crate) fn next_due(&self) -> Time {
         let is_idle = self.flights.is_empty() && self.pending.is_empty() && self.open.is_none();
-        let quiet = is_idle && self.vouched < self.next && self.synced == self.next;
+        let quiet = is_idle && self.vouched < self.loud && self.synced == self.next;
         if is_idle && self.block_wanted {
             return Time(0);
         }
@@ -321,6 +324,9 @@ impl Journal {
         self.slots.used(count as u32);
         let id = requests.number();
         let end = pending.end;
+        if end > self.last_end() {
+            self.loud = self.next;
+        }
         self.flights.push_back(Flight { id, next: self.next, end, done: false, again: None });
         let action = Action::Write {
             file: File::Journal(slot),

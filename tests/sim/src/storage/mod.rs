@@ -92,6 +92,7 @@ pub fn run(seed: u64) -> Result<Outcome, String> {
         }
         if world.random.below(4) == 0 {
             world.settle();
+            world.check_rest()?;
         }
         let power = world.power && world.random.below(2) == 0;
         world.crash(power);
@@ -227,6 +228,23 @@ impl World {
         for _ in 0..200 {
             self.turn(20);
         }
+    }
+
+    /// Once everything is durable and said to be, nothing more is written.
+    fn check_rest(&mut self) -> Result<(), String> {
+        let faults = &self.disk.faults;
+        if faults.failing > 0 || faults.room < u64::MAX || self.disk.lied {
+            return Ok(());
+        }
+        for _ in 0..100 {
+            self.turn(20);
+            let due = self.store.next_due();
+            if self.disk.is_idle() && due == Time::NEVER {
+                return Ok(());
+            }
+            self.now = self.now.max(due.0.min(self.now + 100_000_000));
+        }
+        Err(format!("it finds no rest: {:?}", self.store.next_due()))
     }
 
     fn step(&mut self) -> Result<(), String> {

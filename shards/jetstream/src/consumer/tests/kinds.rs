@@ -78,6 +78,26 @@ fn one_acknowledgement_stands_for_all_in_front() {
 }
 
 #[test]
+fn an_acknowledgement_counts_behind_one_for_a_message_that_was_delivered_again() {
+    let mut world = World::new(|_| {});
+    world.listen("out");
+    world.create(r#""deliver_subject":"out","ack_policy":"all""#);
+    for _ in 0..3 {
+        world.publish("in.a", "");
+    }
+    world.settle();
+    let first = world.taken();
+    world.ack(&first[0], "-NAK");
+    let again = world.taken();
+    assert_eq!((again[0].sequence(), again[0].token(6)), (1, 4));
+    world.ack(&again[0], "");
+    // Its number is lower than that of the one before, its place is not.
+    world.ack(&first[2], "");
+    assert_eq!(world.info("num_ack_pending"), "0");
+    assert!(world.info("ack_floor").starts_with(r#"{"consumer_seq":4,"stream_seq":3"#));
+}
+
+#[test]
 fn the_original_pace_is_kept() {
     let mut world = World::new(|_| {});
     world.listen("out");
