@@ -12,7 +12,7 @@ if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
 fi
 export SOURCE_DATE_EPOCH
 
-# The newest symbol of the C library that a program needs, as a version; nothing for a static one.
+# The newest symbol of the C library that a program needs, as a version.
 glibc_of() {
     objdump -T "$1" 2>/dev/null | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -n 1
 }

@@ -11,7 +11,7 @@ use storage::{Encryption, Store, StoreOptions};
 
 use crate::config::{JetStream as Options, Sync};
 use crate::log::Logger;
-use crate::notation::friendly_bytes;
+use crate::notation::{error_text, friendly_bytes};
 
 /// Three quarters of what there is, as the reference takes without a limit.
 const SHARE: (u64, u64) = (3, 4);
@@ -35,10 +35,11 @@ pub(crate) fn prepare(
     logger: &Logger,
 ) -> Result<Parts, String> {
     let directory = &options.directory;
-    let problem = |what: &dyn std::fmt::Display| {
-        format!("Can't start JetStream: could not create storage directory - {what}")
-    };
-    std::fs::create_dir_all(directory).map_err(|error| problem(&error))?;
+    std::fs::create_dir_all(directory).map_err(|error| {
+        let (path, reason) = (directory.display(), error_text(&error));
+        let what = format!("could not create storage directory - mkdir {path}: {reason}");
+        format!("Can't start JetStream: {what}")
+    })?;
     let rules = Rules {
         server_name: config.server_name.clone(),
         server_id: config.server_id.clone(),

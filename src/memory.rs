@@ -12,6 +12,23 @@ use std::alloc::{GlobalAlloc, Layout, System};
 /// A huge page of x86-64, and of arm64 with pages of 4 KiB.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
+/// Free memory at the end of a heap that is given back to the kernel: what buffers of a busy turn
+/// take is taken again in the next.
+#[cfg(target_env = "gnu")]
+const KEPT_BYTES: libc::c_int = 8 << 20;
+
+/// Has the system's allocator keep the memory of buffers that come and go. By itself it maps each
+/// block of 128 KiB and more anew, and the kernel clears its pages every time.
+pub fn keep_buffers() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: plain numbers, before any other thread is there; what the library does not know it
+    // leaves as it is.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, HUGE_PAGE_BYTES as libc::c_int);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
+    }
+}
+
 /// The system's allocator, with large blocks in huge pages.
 #[derive(Debug)]
 pub struct HugePages;

@@ -233,15 +233,14 @@ fn choose(
 }
 
 /// What the log calls a signal that arrived: `Trapped "hangup" signal`.
-pub fn signal_name(signal: i32) -> &'static str {
-    match Signal::try_from(signal) {
-        Ok(Signal::SIGHUP) => "hangup",
-        Ok(Signal::SIGINT) => "interrupt",
-        Ok(Signal::SIGTERM) => "terminated",
-        Ok(Signal::SIGUSR1) => "user defined signal 1",
-        Ok(Signal::SIGUSR2) => "user defined signal 2",
-        Ok(other) => other.as_str(),
-        Err(_) => "unknown",
+pub fn signal_name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::SIGHUP => "hangup",
+        Signal::SIGINT => "interrupt",
+        Signal::SIGTERM => "terminated",
+        Signal::SIGUSR1 => "user defined signal 1",
+        Signal::SIGUSR2 => "user defined signal 2",
+        other => other.as_str(),
     }
 }
 

@@ -75,6 +75,8 @@ const MUST_STAPLE: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x0
 pub(crate) struct Terms {
     /// For the library. Cores share it: its counter is touched once for each connection.
     pub(crate) config: Arc<ServerConfig>,
+    /// When the certificate that is preferred ends.
+    pub(crate) not_after: Option<String>,
     /// Hash of the files, by which a reload knows whether they changed.
     pub(crate) digest: [u8; 32],
     /// What was asked for and is not there.
@@ -98,6 +100,11 @@ impl Files {
             websocket: websocket.map(load).transpose()?,
             monitor: monitor_tls(options).as_ref().map(load).transpose()?,
         })
+    }
+
+    /// When the certificates for clients and for WebSocket end.
+    pub(crate) fn ends(&self) -> [Option<String>; 2] {
+        [&self.client, &self.websocket].map(|terms| terms.as_ref()?.not_after.clone())
     }
 
     /// What handshakes of monitoring are made by, where that is over HTTPS.
@@ -163,11 +170,14 @@ pub(crate) fn load(tls: &Tls) -> Result<Terms, String> {
         }
         builder.with_no_client_auth()
     };
+    let preferred = keys.first().and_then(|key| key.cert.first());
+    let not_after = preferred.and_then(|leaf| certificate::not_after(leaf));
     let mut config = builder.with_cert_resolver(Arc::new(Choice { keys }));
     config.ignore_client_order = true;
     config.send_tls13_tickets = 1;
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| fail(error.to_string()))?;
-    Ok(Terms { config: Arc::new(config), digest: digest.finalize().into(), warnings })
+    let (config, digest) = (Arc::new(config), digest.finalize().into());
+    Ok(Terms { config, not_after, digest, warnings })
 }
 
 fn provider(tls: &Tls, warnings: &mut Vec<String>) -> Result<CryptoProvider, String> {

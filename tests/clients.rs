@@ -3,6 +3,9 @@
 //! `PINION_BROKER` replaces the pinion under test.
 
 use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Subscriber};
@@ -51,6 +54,7 @@ scenarios! {
     does_not_hear_itself_without_echo,
     unsubscribes_after_a_number,
     hears_of_a_lame_duck,
+    stays_while_a_lame_duck_is_told_to_stop,
     moves_to_another_broker,
 }
 
@@ -469,4 +473,19 @@ async fn moves_to_another_broker(cores: u32) -> Outcome {
     assert_eq!(payloads(&take(&mut subscription, 1000).await?), expected);
     old.wait_for_log("Server Exiting..", WAIT)?;
     Ok(())
+}
+
+/// Supervisors send `TERM` right behind `USR2`.
+async fn stays_while_a_lame_duck_is_told_to_stop(cores: u32) -> Outcome {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lame-duck-{cores}.pid"));
+    let flags = vec!["-P".to_owned(), file.display().to_string()];
+    let broker = Process::start(&Launch { flags, ..launch(cores, "") })?;
+    let (client, mut events) = open_with_events(&[&broker]).await?;
+    settle(&client).await?;
+    let number = fs::read_to_string(&file)?;
+    let both = format!("kill -USR2 {number}; kill -TERM {number}");
+    assert!(Command::new("sh").args(["-c", &both]).status()?.success());
+    wait_for(&mut events, &Event::LameDuckMode).await?;
+    broker.wait_for_log("Trapped \"terminated\" signal", WAIT)?;
+    settle(&client).await
 }

@@ -6,8 +6,12 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 
 use process::{Broker, Launch, Process};
@@ -30,7 +34,8 @@ fn start(cores: u32, config: &str) -> Watched {
     let ports = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("ports-{name}"));
     let _from_an_earlier_run = fs::remove_dir_all(&ports);
     fs::create_dir_all(&ports).expect("a directory can be made");
-    let config = format!("http: \"127.0.0.1:-1\"\nports_file_dir: {:?}\n{config}", ports.display());
+    let http = if config.contains("https:") { "" } else { "http: \"127.0.0.1:-1\"\n" };
+    let config = format!("{http}ports_file_dir: {:?}\n{config}", ports.display());
     let broker = Broker::under_test(cores);
     let launch = Launch { broker, port: None, config, flags: Vec::new() };
     let process = Process::start(&launch).expect("the broker starts");
@@ -38,7 +43,8 @@ fn start(cores: u32, config: &str) -> Watched {
     let file = fs::read_to_string(file.expect("a ports file").path()).expect("it can be read");
     let file: Value = serde_json::from_str(&file).expect("the ports file is JSON");
     let url = file["monitoring"][0].as_str().expect("monitoring is on").to_owned();
-    let http = url.trim_start_matches("http://").parse().expect("an address");
+    let (_, address) = url.split_once("://").expect("a URL");
+    let http = address.parse().expect("an address");
     Watched { process, http }
 }
 
@@ -405,6 +411,63 @@ fn traces_messages_on_one_core() {
 #[test]
 fn traces_messages_on_two_cores() {
     traces_messages(2);
+}
+
+/// The certificate that is shown to a visitor, and the head of the answer.
+fn visit_secured(address: SocketAddr, path: &str) -> (CertificateDer<'static>, String) {
+    let mut trusted = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file("tests/certificates/ca.pem");
+    trusted.add(authority.expect("a certificate")).expect("it can be trusted");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions that the provider has")
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connection = ClientConnection::new(Arc::new(config), name).expect("a good configuration");
+    let stream = TcpStream::connect(address).expect("the monitor listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket has a timeout");
+    let mut stream = StreamOwned::new(connection, stream);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("the monitor reads");
+    let mut head = [0; 512];
+    let count = stream.read(&mut head).expect("the monitor answers");
+    let shown = stream.conn.peer_certificates().expect("a handshake shows one");
+    (shown[0].clone().into_owned(), String::from_utf8_lossy(&head[..count]).into_owned())
+}
+
+#[test]
+fn shows_itself_over_https_with_the_certificate_in_force() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("monitor-https");
+    fs::create_dir_all(&folder).expect("a directory can be made");
+    let put = |name: &str| {
+        for kind in ["pem", "key"] {
+            let from = format!("tests/certificates/{name}.{kind}");
+            fs::copy(from, folder.join(format!("own.{kind}"))).expect("it can be copied");
+        }
+    };
+    put("server");
+    let (certificate, key) = (folder.join("own.pem"), folder.join("own.key"));
+    let tls = format!("tls {{ cert_file: {certificate:?}, key_file: {key:?}, verify: false }}");
+    let broker = start(1, &format!("https: \"127.0.0.1:-1\"\n{tls}"));
+    let expected = |name: &str| {
+        CertificateDer::from_pem_file(format!("tests/certificates/{name}.pem")).expect("it is one")
+    };
+    let (shown, head) = visit_secured(broker.http, "/varz");
+    assert_eq!(shown, expected("server"));
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    // Somebody who speaks no TLS, and somebody who says nothing, keep nobody out.
+    let mut plain = TcpStream::connect(broker.http).expect("the monitor listens");
+    plain.write_all(b"GET /varz HTTP/1.1\r\n\r\n").expect("the monitor reads");
+    let _idle = TcpStream::connect(broker.http).expect("the monitor listens");
+    put("renewed");
+    assert!(broker.process.signal("HUP"));
+    broker.process.wait_for_log("Reloaded: tls = enabled", PATIENCE).expect("it is reloaded");
+    let deadline = Instant::now() + PATIENCE;
+    while visit_secured(broker.http, "/healthz").0 != expected("renewed") {
+        assert!(Instant::now() < deadline, "the old certificate stays");
+    }
 }
 
 #[test]

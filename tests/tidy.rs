@@ -429,3 +429,22 @@ fn documents_lead_to_files_that_exist() {
     }
     assert_none("documents lead to files that exist", &complaints);
 }
+
+#[test]
+fn documents_name_files_that_exist() {
+    let folders = ["src/", "shards/", "tests/", "scripts/", "tuning/", "packaging/", "docs/"];
+    let mut complaints = Vec::new();
+    for source in sources().iter().filter(|source| is_document(&source.path)) {
+        for (number, line) in source.lines() {
+            for word in line.split('`').skip(1).step_by(2) {
+                // With an argument behind it, or a pattern in it, only what stands in front counts.
+                let end = word.find([' ', '*', '<', '{']).unwrap_or(word.len());
+                let is_path = folders.iter().any(|folder| word.starts_with(folder));
+                if is_path && !root().join(&word[..end]).exists() {
+                    complaints.push(format!("{}:{number}: {word}", source.path));
+                }
+            }
+        }
+    }
+    assert_none("documents name files that exist", &complaints);
+}

@@ -49,10 +49,13 @@ UNORDERED = {"acc", "sid", "local_subject", "response_type", "subject"}
 KNOWN = [
     (r"\.(version|ver|go|git_commit)$", "version"),
     (r"\.(gomaxprocs|num_cache|num_matches|cache_hit_rate|max_fanout|avg_fanout)$", "monitoring-cores"),
-    (r"num_subscriptions$|^/varz.*\.subscriptions$|VARZ.*data.subscriptions$|statsz.subscriptions$", "own-subscriptions"),
+    (r"num_subscriptions$|varz.*\.subscriptions$|VARZ.*data.subscriptions$|statsz.subscriptions$", "own-subscriptions"),
     (r"(imports|exports|subscriptions_list)( \(length\))?$|account_detail\.subscriptions$|INFO.data.subscriptions$", "own-subscriptions"),
+    (r"ACCOUNT\.A\.SUBSZ\.data\.subscriptions_list\.", "own-subscriptions"),
     (r"^/subs.*\.total$|SUBSZ.*\.total$", "own-subscriptions"),
     (r" .*error\.description$", "request-errors"),
+    (r"(account_statz|CONNS).*\.(sent|received)\.(msgs|bytes)$", "import-counts"),
+    (r"^told\.(pinion|client_id)$", "version"),
     (r"\.sync_(interval|always)$", "durable-acks"),
 ]
 
@@ -114,7 +117,7 @@ class Watched:
         self.ports = [free_port() for _ in range(2)]
         text = config.replace("DIRECTORY", directory).replace("CERTIFICATES", monitor_scenes.CERTIFICATES)
         text = f'server_name: same\nlisten: "127.0.0.1:{self.ports[0]}"\n' + text
-        if "http" not in config:
+        if "HTTP_PORT" not in config:
             text = f'http: "127.0.0.1:{self.ports[1]}"\n' + text
         text = text.replace("HTTP_PORT", str(self.ports[1]))
         self.path = f"{directory}/broker.conf"
@@ -173,9 +176,9 @@ class Watched:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[1]}{path}", timeout=10) as answer:
             return json.load(answer)
 
-    def request(self, client, subject, body="", header=None):
+    def request(self, client, subject, body="", header=None, shown=""):
         answer = self.clients[client].request(subject.replace("SERVER_ID", self.id()), body, header)
-        label = f"{subject} {body}".strip()
+        label = shown or f"{subject} {body}".strip()
         if answer is None:
             self.note(label, b"(silence)")
         else:
@@ -186,6 +189,19 @@ class Watched:
         found = [event for event in self.clients[client].drain() if event[0] == "MSG"]
         for event in sorted(found, key=lambda event: self.plain(event[1].decode())):
             self.note(f"event {self.plain(event[1].decode())}", event[4], event[3].decode())
+
+    def traced(self, label, client):
+        """What a client was sent, of a trace with its stops in a fixed order."""
+        for event in self.clients[client].drain():
+            if event[0] == "ERR":
+                self.note(f"{label} at {client}", event[1])
+            elif event[0] == "MSG" and event[1] in (b"t.here", b"t.ok", b"acc.dest"):
+                trace = json.loads(event[4], object_pairs_hook=Fields)
+                stops = dict(trace)["events"]
+                stops.sort(key=lambda stop: [str(dict(stop).get(name)) for name in ("type", "acc", "name", "sub")])
+                self.seen.append((f"{label} at {client}", event[3].decode(), trace))
+            elif event[0] == "MSG":
+                self.note(f"{label} at {client}", event[1])
 
     def id(self):
         return next(iter(self.clients.values())).info["server_id"]

@@ -271,12 +271,13 @@ def kicked(broker):
     anna = broker.connect("anna", user="anna", password="p", protocol=1)
     root.send(b"SUB $SYS.ACCOUNT.A.DISCONNECT 1\r\n")
     broker.flush()
-    broker.request("root", "$SYS.REQ.SERVER.SERVER_ID.LDM", f'{{"cid":{anna.info["client_id"]}}}')
+    target = f'{{"cid":{anna.info["client_id"]}}}'
+    broker.request("root", "$SYS.REQ.SERVER.SERVER_ID.LDM", target, shown="LDM")
     anna.socket.settimeout(5)
     while not (line := anna.line()).startswith(b"INFO "):
         pass
     broker.note("told", line.split(b" ", 1)[1])
-    broker.request("root", "$SYS.REQ.SERVER.SERVER_ID.KICK", f'{{"cid":{anna.info["client_id"]}}}')
+    broker.request("root", "$SYS.REQ.SERVER.SERVER_ID.KICK", target, shown="KICK")
     broker.farewell("anna")
     broker.events("root")
     broker.get("/connz?state=closed&auth=1")
@@ -292,6 +293,22 @@ def statistics(broker):
     while (event := root.event(time.monotonic() + 10)) and b"SHUTDOWN" not in event[1]:
         pass
     broker.note("goodbye", event[4] if event else b"")
+
+
+WEBSOCKET = """
+websocket {
+  listen: "127.0.0.1:-1", same_origin: true, allowed_origins: ["https://there.example", "https://other.example:99"], compression: true
+  handshake_timeout: 3, advertise: "outside:443"
+  tls { cert_file: "CERTIFICATES/server.pem", key_file: "CERTIFICATES/server.key" }
+}
+"""
+
+
+def websocket(broker):
+    """What is shown of the port for browsers."""
+    broker.connect("one")
+    broker.flush()
+    broker.get("/varz")
 
 
 SECURE = """
@@ -321,6 +338,71 @@ def secured(broker):
     broker.get("/below/connz?state=closed&auth=1", "https", context)
 
 
+TRACED = """
+jetstream { store_dir: "DIRECTORY/js" }
+accounts {
+  A {
+    jetstream: enabled
+    users: [ { user: a, password: p }, { user: limited, password: p, permissions: { publish: ["ok.>", "t.ok"], subscribe: ">" } } ]
+    mappings: { "map.in": "map.out" }
+    exports: [ { stream: "news.>" }, { service: "help" }, { service: "open", allow_trace: true } ]
+    msg_trace: { dest: "acc.dest", sampling: 100 }
+  }
+  B {
+    users: [ { user: b, password: p } ]
+    imports: [
+      { stream: { account: A, subject: "news.>" }, to: "from.>", allow_trace: true }
+      { service: { account: A, subject: "help" } }
+      { service: { account: A, subject: "open" }, to: "op" }
+    ]
+  }
+  C { users: [ { user: c, password: p } ], imports: [ { stream: { account: A, subject: "news.>" } } ] }
+}
+"""
+
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
+
+
+def traces(broker):
+    """Messages that are traced: what is told of each, and to whom they come."""
+    a = broker.connect("a", user="a", password="p")
+    silent = broker.connect("silent", user="a", password="p", echo=False)
+    b = broker.connect("b", user="b", password="p")
+    c = broker.connect("c", user="c", password="p")
+    broker.connect("limited", user="limited", password="p")
+    a.send(b"SUB foo 1\r\nSUB f* q 2\r\nSUB map.out 3\r\nSUB help 4\r\nSUB open 5\r\nSUB t.> 6\r\nSUB acc.dest 7\r\n")
+    a.send(b"SUB x.* 8\r\nUNSUB 8 1\r\n")
+    silent.send(b"SUB foo 1\r\nSUB echo 2\r\n")
+    b.send(b"SUB from.> 1\r\nSUB t.> 2\r\nSUB r 3\r\n")
+    c.send(b"SUB news.> 1\r\nSUB t.> 2\r\n")
+    broker.flush()
+    a.request("$JS.API.STREAM.CREATE.S", '{"name":"S","subjects":["s.*"]}')
+    to, only = ("Nats-Trace-Dest", "t.here"), ("Nats-Trace-Only", "true")
+    for name, subject, header, reply in (
+        ("a", "foo", [to, ("X", "y")], b""),
+        ("a", "foo", [to, only], b""),
+        ("silent", "echo", [to], b""),
+        ("a", "nobody", [to], b"x.r"),
+        ("a", "map.in", [to], b""),
+        ("a", "s.one", [to], b""),
+        ("a", "s.one", [to, only], b""),
+        ("a", "news.x", [to], b""),
+        ("a", "news.x", [to, only], b""),
+        ("b", "help", [to], b"r"),
+        ("b", "op", [to, only], b"r"),
+        ("limited", "no.x", [("Nats-Trace-Dest", "t.ok")], b""),
+        ("limited", "ok.x", [("Nats-Trace-Dest", "t.no")], b""),
+        ("a", "foo", [("Nats-Trace-Dest", "t.*")], b""),
+        ("a", "foo", [("TraceParent", PARENT + "-01")], b""),
+        ("a", "foo", [("traceparent", PARENT + "-00")], b""),
+        ("a", "x.1", [to], b""),
+        ("a", "x.1", [to], b""),
+    ):
+        broker.clients[name].publish(subject, "hello", header, reply)
+        for listener in broker.clients:
+            broker.traced(f"{name} {subject} {header}", listener)
+
+
 # How long an answer of the server is depends on the moment, and so does what counts its bytes.
 REPLIES = ("bytes", "out_bytes", "in_bytes", "pending_bytes")
 
@@ -334,5 +416,7 @@ SCENES = {
     "events": (events, ACCOUNTS, ()),
     "kicked": (kicked, ACCOUNTS, ()),
     "statistics": (statistics, ACCOUNTS, ()),
+    "websocket": (websocket, WEBSOCKET, ()),
     "secured": (secured, SECURE, ()),
+    "traces": (traces, TRACED, ()),
 }

@@ -13,10 +13,10 @@ use accounts::Directory;
 use base::CoreId;
 use base::limits::{CORES_MAX, LANE_BYTES};
 use glommio::{LocalExecutorBuilder, Placement};
+use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{SigSet, Signal};
 use shard::{Config, way_in};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
 
 use crate::auth::{Keys, Pool};
@@ -24,6 +24,7 @@ use crate::config::{Options, Port, reload};
 use crate::jetstream;
 use crate::listen;
 use crate::log::{self, Logger};
+use crate::memory;
 use crate::monitor::{self, Notice, Notices, Reach, Settled};
 use crate::process::{self, PortsFile};
 use crate::reactor::gate::upgrade::Terms;
@@ -46,6 +47,9 @@ const GOODBYE_WAIT: Duration = Duration::from_millis(500);
 
 /// Starts the broker and runs it until it is told to stop.
 pub fn run(options: Options) -> ExitCode {
+    memory::keep_buffers();
+    // Threads inherit this, so it comes before the first of them.
+    signals().thread_block().expect("the set is made of signals that there are");
     let logger = match log::start((&options).into()) {
         Ok(logger) => logger,
         Err(problem) => {
@@ -133,7 +137,8 @@ impl Server {
             logger.line(level, line);
         }
         if let Some(path) = &options.pid_file {
-            process::write_pid_file(path)?;
+            process::write_pid_file(path)
+                .map_err(|reason| format!("Could not write pidfile: {reason}"))?;
         }
         secrets.warn(logger);
         let (websocket, websocket_address) = listen_for_websocket(&options, logger)?;
@@ -287,19 +292,19 @@ impl Server {
     }
 
     /// Does what a signal asks for. True if that is to stop.
-    fn on_signal(&mut self, signal: i32) -> bool {
+    fn on_signal(&mut self, signal: Signal) -> bool {
         self.logger.info(format_args!("Trapped {:?} signal", process::signal_name(signal)));
         match signal {
             // Whoever sends clients away wants that finished.
-            SIGTERM => return !self.lame_duck,
-            SIGINT => return true,
-            SIGUSR1 => self.logger.reopen(),
-            SIGUSR2 if !self.lame_duck => {
+            Signal::SIGTERM => return !self.lame_duck,
+            Signal::SIGINT => return true,
+            Signal::SIGUSR1 => self.logger.reopen(),
+            Signal::SIGUSR2 if !self.lame_duck => {
                 self.lame_duck = true;
                 self.notices.send(Notice::LameDuck);
                 self.tell(|| Command::LameDuck);
             }
-            SIGHUP => self.reload(Vec::new()),
+            Signal::SIGHUP => self.reload(Vec::new()),
             _ => {}
         }
         false
@@ -382,6 +387,7 @@ impl Server {
             config: self.config.clone(),
             directory: self.config.accounts.clone(),
             https: self.secrets.monitor(),
+            certificates_end: self.secrets.ends(),
             loaded: monitor::wall(),
         }
     }
@@ -398,9 +404,9 @@ impl Server {
             }
             reload::Kind::PidFile => {
                 if let Some(path) = &self.options.pid_file
-                    && let Err(problem) = process::write_pid_file(path)
+                    && let Err(reason) = process::write_pid_file(path)
                 {
-                    self.logger.error(problem);
+                    self.logger.error(format_args!("Failed to write pidfile: {reason}"));
                 }
             }
             reload::Kind::PortsFile => self.move_ports_file(),
@@ -489,13 +495,22 @@ fn listen_for_websocket(
     Ok((Some(listener), Some(address)))
 }
 
+/// The signals that mean something to a server.
+fn signals() -> SigSet {
+    use Signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+    [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2].into_iter().collect()
+}
+
+/// Waits for signals, which all threads block. Supervisors send a lame duck `TERM` right behind
+/// `USR2`: handlers would run in the opposite order where both are pending, and so stop it at once.
+/// Whoever waits is given the lower number first.
 fn watch_signals(reports: mpsc::Sender<Report>) -> Result<(), String> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])
-        .map_err(|error| format!("cannot watch signals: {error}"))?;
     let watch = move || {
-        for signal in &mut signals {
-            if reports.send(Report::Signal(signal)).is_err() {
-                return;
+        loop {
+            match signals().wait() {
+                Ok(signal) if reports.send(Report::Signal(signal)).is_err() => return,
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => unreachable!("signals that there are can be waited for: {error}"),
             }
         }
     };

@@ -399,3 +399,32 @@ fn set_spin(line: &mut CommandLine, value: &str) -> Result<(), String> {
     line.settings.spin = Some(Duration::from_nanos(nanoseconds));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Every name under which nats-server 2.15.1 knows a flag.
+    const REFERENCE: &str = "\
+        D DV DVV P T V VV a addr auth c client_advertise cluster cluster_advertise \
+        cluster_listen cluster_name config connect_retries debug h help help_tls http_port \
+        https_port jetstream js l log log_size_limit logtime logtime_utc m max_traced_msg_len \
+        ms n name net no_advertise p pass pid port ports_file_dir profile r remote_syslog \
+        routes s sd server_name signal sl store_dir syslog t tls tlscacert tlscert tlskey \
+        tlsverify trace user v version";
+
+    #[test]
+    fn every_flag_of_the_reference_is_there_and_two_of_our_own() {
+        let all = SECTIONS.iter().flat_map(|section| section.flags).flat_map(|flag| flag.names);
+        let mut ours: BTreeSet<&str> = BTreeSet::new();
+        for name in all {
+            assert!(ours.insert(name), "{name} stands for two flags");
+        }
+        let reference: BTreeSet<&str> = REFERENCE.split(' ').collect();
+        assert_eq!(reference.difference(&ours).count(), 0, "{reference:?}");
+        let own: Vec<&str> = ours.difference(&reference).copied().collect();
+        assert_eq!(own, ["cores", "spin"], "and `profile`, which takes names, too");
+    }
+}

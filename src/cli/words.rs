@@ -4,11 +4,12 @@
 use clap::{Arg, Command};
 
 use super::flags::{Flag, SECTIONS};
-use crate::{bench, doctor};
+use crate::{bench, doctor, top};
 
 /// Words that ask for something other than a server.
-pub(super) const COMMANDS: [(&str, &str); 6] = [
+pub(super) const COMMANDS: [(&str, &str); 7] = [
     ("bench", "Put a server under load and measure it"),
+    ("top", "Watch a server through its monitoring port"),
     ("doctor", "Show how this host stands to what the broker wants"),
     ("completions", "Print completions for a shell: bash, zsh or fish"),
     ("man", "Print the manual page"),
@@ -54,6 +55,7 @@ pub(super) fn tree(name: &str) -> Word {
     let words = COMMANDS.iter().map(|(name, text)| match *name {
         "bench" => word(&bench::command(), name, text),
         "doctor" => word(&doctor::command(), name, text),
+        "top" => word(&top::command(), name, text),
         "completions" => {
             let shells = SHELLS.iter().map(|shell| leaf(shell, "Completions for this shell"));
             Word { words: shells.collect(), ..leaf(name, text) }
@@ -91,8 +93,9 @@ fn word(command: &Command, name: &str, text: &str) -> Word {
 
 fn built(command: &Command, name: &str, text: &str) -> Word {
     let below = command.get_subcommands().filter(|below| below.get_name() != "help");
+    let flags = command.get_arguments().filter(|arg| !arg.is_hide_set() && !arg.is_positional());
     Word {
-        switches: command.get_arguments().filter(|arg| !arg.is_hide_set()).map(argument).collect(),
+        switches: flags.map(argument).collect(),
         words: below
             .map(|below| built(below, below.get_name(), &about(below.get_about())))
             .collect(),
@@ -146,6 +149,7 @@ mod tests {
         assert!(spelled(publish, "--server"), "what holds for all modes holds for each");
         assert!(spelled(find(&tree.words, "doctor"), "--brief"));
         assert!(!spelled(find(&tree.words, "doctor"), "--table"), "hidden flags stay hidden");
+        assert!(spelled(find(&tree.words, "top"), "--interval"));
         assert_eq!(find(&tree.words, "completions").words.len(), SHELLS.len());
         let signal = tree.switches.iter().find(|one| one.spellings.contains(&"-sl".to_owned()));
         assert!(matches!(&signal.expect("a flag").value, Value::OneOf(words) if words.len() == 6));

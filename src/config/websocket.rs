@@ -86,6 +86,16 @@ impl Origin {
     }
 }
 
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { scheme, host, port } = self;
+        match (scheme.as_str(), port.as_str()) {
+            ("http", "80") | ("https", "443") => write!(f, "{scheme}://{host}"),
+            _ => write!(f, "{scheme}://{host}:{port}"),
+        }
+    }
+}
+
 /// Host and port of an authority, with the usual port if it has none.
 pub fn host_and_port(secure: bool, authority: &str) -> (String, String) {
     match split_host_port(authority) {

@@ -7,6 +7,7 @@ mod cores;
 mod http;
 mod json;
 mod metrics;
+mod outlet;
 pub mod query;
 mod state;
 mod system;
@@ -19,12 +20,13 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use base::{CoreId, Wall};
-use shard::{Answer, Effects, Happening, Request, Ticket, TracePart};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use shard::Happening;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{LocalSet, spawn_local};
 
 use cores::Cores;
 pub(crate) use cores::Reach;
+pub(crate) use outlet::{News, Outlet};
 use state::State;
 pub(crate) use state::{Settled, wall};
 
@@ -36,13 +38,7 @@ use crate::reactor::Report;
 /// What the monitor is told.
 pub(crate) enum Notice {
     /// This happened on a core.
-    Core {
-        core: CoreId,
-        requests: Vec<Request>,
-        answers: Vec<(Ticket, Answer)>,
-        happenings: Vec<Happening>,
-        traced: Vec<TracePart>,
-    },
+    Core { core: CoreId, news: Box<News> },
     /// Another configuration is in force.
     Settled(Box<Settled>),
     /// The server will go, and closes its connections one by one.
@@ -51,40 +47,32 @@ pub(crate) enum Notice {
     Stopping(mpsc::Sender<()>),
 }
 
-impl Notice {
-    /// What came up for the monitor in a turn of a core, if anything did.
-    pub(crate) fn of(core: CoreId, effects: &mut Effects) -> Option<Self> {
-        let Effects { requests, answers, happenings, traced, .. } = effects;
-        if requests.is_empty() && answers.is_empty() && happenings.is_empty() && traced.is_empty() {
-            return None;
-        }
-        Some(Self::Core {
-            core,
-            requests: std::mem::take(requests),
-            answers: std::mem::take(answers),
-            happenings: std::mem::take(happenings),
-            traced: std::mem::take(traced),
-        })
-    }
-}
+/// Notices that wait for the monitor.
+const NOTICES_MAX: usize = 1024;
 
 /// Where notices are put in.
 #[derive(Clone)]
-pub(crate) struct Notices(UnboundedSender<Notice>);
+pub(crate) struct Notices(Sender<Notice>);
 
 impl Notices {
+    /// Tells the monitor, and waits for room: not for cores, which have an [`Outlet`].
     pub(crate) fn send(&self, notice: Notice) {
         // Without a monitor nobody wants to know.
-        let _ = self.0.send(notice);
+        let _ = self.0.blocking_send(notice);
+    }
+
+    /// A core's way to tell.
+    pub(crate) fn outlet(&self, core: CoreId) -> Outlet {
+        Outlet::new(core, self.0.clone())
     }
 }
 
 /// Where notices come out.
-pub(crate) struct Inbox(UnboundedReceiver<Notice>);
+pub(crate) struct Inbox(Receiver<Notice>);
 
 /// Both ends of what the monitor is told by.
 pub(crate) fn notices() -> (Notices, Inbox) {
-    let (sender, receiver) = unbounded_channel();
+    let (sender, receiver) = channel(NOTICES_MAX);
     (Notices(sender), Inbox(receiver))
 }
 
@@ -179,27 +167,10 @@ async fn run(parts: Parts, ready: mpsc::Sender<()>) {
     take_notice(&state, inbox, &happenings).await;
 }
 
-async fn take_notice(
-    state: &Rc<State>,
-    Inbox(mut inbox): Inbox,
-    happened: &UnboundedSender<Happening>,
-) {
+async fn take_notice(state: &Rc<State>, Inbox(mut inbox): Inbox, happened: &Sender<Happening>) {
     while let Some(notice) = inbox.recv().await {
         match notice {
-            Notice::Core { core, requests, answers, happenings, traced } => {
-                for (ticket, answer) in answers {
-                    state.cores.hear(ticket, answer);
-                }
-                for request in requests {
-                    spawn_local(system::answer(state.clone(), core, request));
-                }
-                for happening in happenings {
-                    on_happening(state, happened, happening);
-                }
-                for part in traced {
-                    system::collect_trace(state, part);
-                }
-            }
+            Notice::Core { core, news } => take_news(state, core, *news, happened),
             Notice::Settled(settled) => {
                 state.settle(*settled);
                 state.services.open_accounts(state);
@@ -217,7 +188,30 @@ async fn take_notice(
     }
 }
 
-fn on_happening(state: &State, tell: &UnboundedSender<Happening>, happening: Happening) {
+fn take_news(state: &Rc<State>, core: CoreId, news: News, happened: &Sender<Happening>) {
+    let News { requests, answers, happenings, traced } = news;
+    for (ticket, answer) in answers {
+        state.cores.hear(ticket, answer);
+    }
+    for request in requests {
+        // Whoever asks faster than is answered hears nothing.
+        if let Ok(place) = state.requests.clone().try_acquire_owned() {
+            let state = state.clone();
+            spawn_local(async move {
+                system::answer(state, core, request).await;
+                drop(place);
+            });
+        }
+    }
+    for happening in happenings {
+        on_happening(state, happened, happening);
+    }
+    for part in traced {
+        system::collect_trace(state, part);
+    }
+}
+
+fn on_happening(state: &State, tell: &Sender<Happening>, happening: Happening) {
     let told = match happening {
         Happening::Ended(view, reason, subscriptions) => {
             state.remember((*view).clone(), reason, subscriptions);
@@ -225,6 +219,6 @@ fn on_happening(state: &State, tell: &UnboundedSender<Happening>, happening: Hap
         }
         other => other,
     };
-    // The teller ends with the thread.
-    let _ = tell.send(told);
+    // With so many that nobody was told of yet, nobody is told of this one.
+    let _ = tell.try_send(told);
 }

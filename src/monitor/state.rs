@@ -10,7 +10,7 @@ use accounts::Directory;
 use base::{AccountId, Time, Wall};
 use rustls::ServerConfig;
 use shard::{Answer, Census, Config, ConnectionView, Question, Reason, SubscriptionView};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::cores::Cores;
 use super::json::Stamp;
@@ -20,12 +20,17 @@ use crate::config::Options;
 use crate::log::Logger;
 use crate::reactor::Report;
 
+/// Requests of the system account that are answered at a time.
+const REQUESTS_MAX: usize = 4096;
+
 /// What is in force, replaced whole by a reload.
 #[derive(Clone)]
 pub(crate) struct Settled {
     pub(crate) options: Options,
     pub(crate) config: Config,
     pub(crate) directory: Directory,
+    /// When the certificates for clients and for WebSocket end.
+    pub(crate) certificates_end: [Option<String>; 2],
     /// What handshakes are made by, where monitoring is over HTTPS.
     pub(crate) https: Option<Arc<ServerConfig>>,
     /// When it was loaded.
@@ -45,6 +50,8 @@ pub(super) struct State {
     pub(super) cores: Cores,
     pub(super) services: Services,
     pub(super) traces: Traces,
+    /// Places for requests that are being answered.
+    pub(super) requests: Arc<Semaphore>,
     pub(super) usage: Usage,
     pub(super) started: (Instant, Wall),
     settled: RefCell<Rc<Settled>>,
@@ -70,6 +77,7 @@ impl State {
             cores,
             services: Services::default(),
             traces: Traces::default(),
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             usage: Usage::new(started.0),
             started,
             settled: RefCell::new(Rc::new(settled)),

@@ -164,15 +164,7 @@ impl Disk {
         let mut damage = Vec::new();
         store.take_damage(&mut damage);
         for damage in damage {
-            let log = damage.log.as_deref().map_or_else(String::new, |name| {
-                format!(" of {:?}", String::from_utf8_lossy(name))
-            });
-            let sequences = damage.sequences.map_or_else(String::new, |range| {
-                format!(", sequences {} to {}", range.start(), range.end())
-            });
-            let (what, file) = (damage.what, damage.file);
-            self.logger
-                .error(format_args!("Storage is damaged: {what:?}{log} in {file}{sequences}"));
+            self.logger.error(format_args!("Storage is damaged: {damage}"));
         }
     }
 

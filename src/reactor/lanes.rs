@@ -60,6 +60,9 @@ impl Lanes {
             while !end.from.is_empty() {
                 let taken = shard.accept_frames(end.core, end.from.readable());
                 end.from.consume(taken);
+                if end.from.must_wake_sender() {
+                    end.waker.ring();
+                }
                 if shard.is_pressed() {
                     return false;
                 }
@@ -83,6 +86,13 @@ impl Lanes {
                 end.waker.ring();
             }
         }
+    }
+
+    /// Asks for a ring of the own bell where something waits for room. True if there is room by
+    /// now.
+    pub(crate) fn await_room(&mut self, shard: &Shard) -> bool {
+        let mut waiting = self.ends.iter_mut().filter(|end| !shard.outbox(end.core).is_empty());
+        waiting.any(|end| end.to.await_room())
     }
 
     /// Does any lane hold something?

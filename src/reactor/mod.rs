@@ -37,7 +37,7 @@ use storage::Store;
 use crate::auth::Provers;
 use crate::jetstream;
 use crate::log::{self, Logger};
-use crate::monitor::{Notice, Notices};
+use crate::monitor::{Notices, Outlet};
 use disk::Disk;
 use gate::upgrade::Terms;
 use gate::{Gatehouse, Secrets};
@@ -58,8 +58,6 @@ const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// The place of the port for clients among the listeners.
 const CLIENT_DOOR: Slot = Slot(0);
-/// How long to wait for a lane that is full.
-const LANE_RETRY: Duration = Duration::from_micros(20);
 /// How long a stop waits for peers to take what was written to them.
 const STOP_WAIT: Duration = Duration::from_millis(500);
 
@@ -117,7 +115,7 @@ struct Reactor {
     commands: mpsc::Receiver<Command>,
     provers: Provers,
     reports: mpsc::Sender<Report>,
-    notices: Notices,
+    outlet: Outlet,
     logger: Logger,
     started: Instant,
     spin: Duration,
@@ -159,7 +157,8 @@ impl Desk {
         while at < bytes.len() && !self.shard.is_paused(slot) {
             let taken = self.shard.receive(slot, &bytes[at..]);
             at += taken;
-            if taken > 0 && at == bytes.len() && !self.shard.is_pressed() {
+            let is_much = self.shard.is_pressed() || self.shard.has_much_outgoing();
+            if taken > 0 && at == bytes.len() && !is_much {
                 break;
             }
             self.flush_pressed();
@@ -300,7 +299,7 @@ impl Reactor {
             commands: parts.commands,
             provers: parts.provers,
             reports: parts.reports,
-            notices: parts.notices,
+            outlet: parts.notices.outlet(parts.core),
             logger: parts.logger,
             started: parts.started,
             spin: parts.spin,
@@ -350,8 +349,8 @@ impl Reactor {
         if again {
             return self.ring.enter(None);
         }
-        if self.desk.shard.has_outgoing_frames() {
-            return self.ring.enter(Some(LANE_RETRY));
+        if self.desk.lanes.await_room(&self.desk.shard) {
+            return self.ring.enter(None);
         }
         if !self.spin.is_zero() && self.spin_for_work()? {
             return Ok(());
@@ -362,6 +361,7 @@ impl Reactor {
             return self.ring.enter(None);
         }
         let due = self.desk.shard.next_due().min(self.accept_again);
+        let due = due.min(self.outlet.next_due(self.now()));
         let due = self.stopping.map_or(due, |deadline| due.min(deadline));
         let due = self.store().map_or(due, |store| due.min(store.next_due()));
         let wait = if due == Time::NEVER { Duration::MAX } else { due.since(self.now()) };
@@ -597,9 +597,7 @@ impl Reactor {
                 self.ring.poll_writable(link.socket(), slot);
             }
         }
-        if let Some(notice) = Notice::of(self.desk.shard.core(), &mut effects) {
-            self.notices.send(notice);
-        }
+        self.outlet.pass(&mut effects);
         self.provers.prove(effects.proofs.drain(..));
         self.provers.dispatch(effects.dispatches.drain(..));
         if effects.reconfigured > 0 {

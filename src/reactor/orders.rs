@@ -1,6 +1,7 @@
 //! What the boot thread and a core tell each other.
 
 use base::{AccountId, CoreId, ServiceId};
+use nix::sys::signal::Signal;
 use shard::{Config, Question, Ticket};
 use tokio::sync::oneshot;
 
@@ -49,7 +50,7 @@ pub(crate) enum Report {
     /// The core has ended.
     Stopped,
     /// A signal came.
-    Signal(i32),
+    Signal(Signal),
     /// The configuration is to be read again.
     Reload(oneshot::Sender<Result<(), String>>),
 }

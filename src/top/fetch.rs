@@ -75,7 +75,12 @@ fn trust(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
         let certificate = certificate.map_err(|error| fail(error.to_string()))?;
         store.add(certificate).map_err(|error| fail(error.to_string()))?;
     }
-    let config = ClientConfig::builder().with_root_certificates(store).with_no_client_auth();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(store)
+        .with_no_client_auth();
     Ok(Arc::new(config))
 }
 

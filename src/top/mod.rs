@@ -85,6 +85,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Runs with the arguments that follow `top`.
 pub fn run(args: &[OsString]) -> ExitCode {
     let arguments = match Arguments::try_parse_from(args) {

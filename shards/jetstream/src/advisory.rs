@@ -31,6 +31,20 @@ pub(crate) fn publish(
     ground.parcel.send(out, account, subject, b"");
 }
 
+/// Publishes, to the system account, that there is no room on the disk.
+pub(crate) fn publish_out_of_space(ground: &mut Ground, out: &mut dyn Outlet, now: Moment) {
+    const SUBJECT: &[u8] = b"$JS.EVENT.ADVISORY.SERVER.OUT_OF_STORAGE";
+    let (server, id) = (ground.config.server_name.clone(), ground.config.server_id.clone());
+    let domain = ground.config.domain.clone();
+    let place = (AccountId::SYSTEM, SUBJECT);
+    publish(ground, out, now, place, "server_out_of_space", |writer| {
+        writer.text("server", &server);
+        writer.text("server_id", &id);
+        writer.text("cluster", "");
+        writer.text_unless_empty("domain", &domain);
+    });
+}
+
 /// Publishes that a stream was made, changed or removed.
 pub(crate) fn publish_action(
     ground: &mut Ground,

@@ -36,6 +36,8 @@ pub struct JetStream {
     /// What was durable when streams last heard of it.
     durable: Durable,
     interest: u64,
+    /// Was there no room on the disk in the turn before?
+    is_full: bool,
     pub(crate) now: Moment,
 }
 
@@ -76,6 +78,7 @@ impl JetStream {
             finished: Vec::new(),
             durable: Durable::default(),
             interest: 0,
+            is_full: false,
             now: Moment::default(),
         }
     }
@@ -506,6 +509,11 @@ impl JetStream {
     /// Once a turn: what became durable is acknowledged and delivered, timers that are due.
     pub fn progress(&mut self, now: Moment, out: &mut dyn Outlet) {
         self.now = now;
+        let is_full = self.ground.store.is_full();
+        if is_full && !std::mem::replace(&mut self.is_full, is_full) {
+            advisory::publish_out_of_space(&mut self.ground, out, now);
+        }
+        self.is_full = is_full;
         self.settle(out);
         self.send_answers(out);
         self.go_on_reading(out);

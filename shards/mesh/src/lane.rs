@@ -10,7 +10,7 @@ use loom::{
     cell::UnsafeCell,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
     },
 };
 #[cfg(not(loom))]
@@ -18,7 +18,7 @@ use std::{
     cell::UnsafeCell,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
     },
 };
 
@@ -30,6 +30,8 @@ struct Ring {
     written: Position,
     /// Bytes read since the beginning; moved by the receiver alone.
     read: Position,
+    /// Does the sender sleep until there is room? Looked at by the receiver, written rarely.
+    awaited: AtomicBool,
     bytes: Box<[UnsafeCell<u8>]>,
 }
 
@@ -65,6 +67,7 @@ pub fn lane(capacity: usize) -> (Sender, Receiver) {
     let ring = Arc::new(Ring {
         written: Position(AtomicUsize::new(0)),
         read: Position(AtomicUsize::new(0)),
+        awaited: AtomicBool::new(false),
         bytes: (0..capacity).map(|_| UnsafeCell::new(0)).collect(),
     });
     let sender = Sender { ring: ring.clone(), written: 0, read: 0 };
@@ -91,6 +94,19 @@ impl Sender {
         self.written += count;
         self.ring.written.0.store(self.written, Ordering::Release);
         count
+    }
+
+    /// The lane is full and the sender is about to sleep: whoever reads is to wake it once half of
+    /// the lane is free. True if that much is free already, and then nobody will.
+    pub fn await_room(&mut self) -> bool {
+        self.ring.awaited.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.read = self.ring.read.0.load(Ordering::Acquire);
+        let is_free = self.written - self.read <= self.ring.bytes.len() / 2;
+        if is_free {
+            self.ring.awaited.store(false, Ordering::Relaxed);
+        }
+        is_free
     }
 
     #[cfg(not(loom))]
@@ -164,6 +180,16 @@ impl Receiver {
         self.read += count;
         self.ring.read.0.store(self.read, Ordering::Release);
     }
+
+    /// Must the sender be woken, after something was consumed, since it sleeps until there is room?
+    /// True once for each time that it asks. Whoever has consumed all that it saw and is told no
+    /// will be told yes for what it did not see: a sender that waits has left the lane half full.
+    pub fn must_wake_sender(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.len() <= self.ring.bytes.len() / 2
+            && self.ring.awaited.load(Ordering::Relaxed)
+            && self.ring.awaited.swap(false, Ordering::Relaxed)
+    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -186,6 +212,22 @@ mod tests {
         receiver.consume(4);
         assert!(receiver.is_empty());
         assert_eq!(sender.send(b""), 0);
+    }
+
+    #[test]
+    fn a_sender_is_woken_once_half_of_the_lane_is_free() {
+        let (mut sender, mut receiver) = lane(8);
+        assert_eq!(sender.send(b"abcdefghi"), 8);
+        assert!(!sender.await_room());
+        assert_eq!(receiver.refresh(), 8);
+        receiver.consume(3);
+        assert!(!receiver.must_wake_sender(), "three bytes are not worth it");
+        receiver.consume(1);
+        assert!(receiver.must_wake_sender());
+        assert!(!receiver.must_wake_sender(), "it was told");
+        assert!(sender.await_room(), "there is room, and nobody will ring");
+        receiver.consume(4);
+        assert!(!receiver.must_wake_sender());
     }
 
     #[test]
@@ -250,6 +292,27 @@ mod loom_tests {
                 receiver.refresh();
                 assert_eq!(receiver.readable(), [7, 8]);
             }
+        });
+    }
+
+    #[test]
+    fn a_sender_that_found_no_room_is_woken() {
+        loom::model(|| {
+            let (mut sender, mut receiver) = lane(2);
+            let woken = Arc::new(AtomicUsize::new(0));
+            let their_woken = woken.clone();
+            assert_eq!(sender.send(&[7, 8]), 2);
+            let reader = thread::spawn(move || {
+                receiver.refresh();
+                receiver.consume(2);
+                if receiver.must_wake_sender() {
+                    their_woken.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+            let has_room = sender.await_room();
+            reader.join().expect("the reader does not fail");
+            let rung = woken.load(Ordering::SeqCst);
+            assert!(has_room || rung == 1, "who found no room must be woken");
         });
     }
 }

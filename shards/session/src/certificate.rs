@@ -22,6 +22,8 @@ const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const OCTET_STRING: u8 = 0x04;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 const BMP_STRING: u8 = 0x1e;
 /// `[0]`, where the version stands.
 const VERSION: u8 = 0xa0;
@@ -80,8 +82,31 @@ pub fn subject(der: &[u8]) -> Option<String> {
     Fields::of(der).map(|fields| subject_text(fields.subject))
 }
 
+/// When a certificate ends, as RFC 3339 text in UTC.
+pub fn not_after(der: &[u8]) -> Option<String> {
+    let mut validity = Fields::of(der)?.validity;
+    take(&mut validity)?;
+    let (tag, text, _) = take(&mut validity)?;
+    let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
+    // Two digits of a year stand for 1950 to 2049.
+    let (century, rest) = match tag {
+        UTC_TIME if text.starts_with(['5', '6', '7', '8', '9']) => ("19", text),
+        UTC_TIME => ("20", text),
+        GENERALIZED_TIME => ("", text),
+        _ => return None,
+    };
+    let digits = format!("{century}{rest}");
+    if digits.len() != 14 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let part = |from: usize| &digits[from..from + 2];
+    let (month, day, hour, minute, second) = (part(4), part(6), part(8), part(10), part(12));
+    Some(format!("{}-{month}-{day}T{hour}:{minute}:{second}Z", &digits[..4]))
+}
+
 /// The parts of a certificate that are of use here.
 struct Fields<'a> {
+    validity: &'a [u8],
     subject: &'a [u8],
     public_key: &'a [u8],
     alternative_names: Option<&'a [u8]>,
@@ -94,10 +119,11 @@ impl<'a> Fields<'a> {
         if body.first() == Some(&VERSION) {
             take(&mut body)?;
         }
-        // Serial number, algorithm, issuer, validity.
-        for _ in 0..4 {
+        // Serial number, algorithm, issuer.
+        for _ in 0..3 {
             take(&mut body)?;
         }
+        let validity = expect(&mut body, SEQUENCE)?;
         let subject = expect(&mut body, SEQUENCE)?;
         let (tag, _, public_key) = take(&mut body)?;
         if tag != SEQUENCE {
@@ -109,7 +135,7 @@ impl<'a> Fields<'a> {
                 alternative_names = find_alternative_names(value);
             }
         }
-        Some(Self { subject, public_key, alternative_names })
+        Some(Self { validity, subject, public_key, alternative_names })
     }
 }
 
@@ -256,6 +282,7 @@ mod tests {
     fn names_of_a_certificate() {
         let der = der(include_str!("../../../tests/certificates/client.pem"));
         let certificate = PeerCertificate::read(&der).expect("a certificate");
+        assert_eq!(not_after(&der).as_deref(), Some("2126-10-27T22:27:26Z"));
         assert_eq!(certificate.subject, "CN=client,OU=nats.io,O=Synadia,ST=CA,C=US");
         assert_eq!(certificate.dns_names, ["client.example"]);
         assert_eq!(certificate.emails, ["client@example.org"]);

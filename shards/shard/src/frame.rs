@@ -64,10 +64,14 @@ pub(crate) enum Frame<'a> {
     Train {
         account: AccountId,
         subject: &'a [u8],
-        /// The tails, one behind the other.
-        input: &'a [u8],
-        /// The length of each, as four bytes.
+        /// Bytes of all payloads.
+        payload: u32,
+        /// Bytes between two tails.
+        gap: u32,
+        /// The length of each tail, as four bytes.
         lengths: &'a [u8],
+        /// The tails and what stood between them.
+        input: &'a [u8],
     },
     /// So many connections are to be closed because the server has too many.
     Evict {
@@ -320,23 +324,33 @@ pub(crate) fn put_introduction(out: &mut Vec<u8>, info: &str, round_trip: Durati
 
 /// Appends a train for all plain subscriptions.
 pub(crate) fn put_train(out: &mut Vec<u8>, train: &Train<'_>) {
+    let (Some((first, end)), Some((_, last))) = (train.tails.first(), train.tails.last()) else {
+        unreachable!("a train has messages");
+    };
+    let gap = train.tails.get(1).map_or(0, |(start, _)| start - end);
     let lengths = train.tails.len() * 4;
-    out.reserve(32 + train.subject.len() + lengths + train.bytes());
-    let start = open(out, TRAIN);
+    let cars = &train.input[*first as usize..*last as usize];
+    out.reserve(40 + train.subject.len() + lengths + cars.len());
+    let frame = open(out, TRAIN);
     out.extend_from_slice(&train.account.0.to_le_bytes());
     put_text(out, train.subject);
+    let payload = u32::try_from(train.payload).expect("a train is short");
+    out.extend_from_slice(&payload.to_le_bytes());
+    out.extend_from_slice(&gap.to_le_bytes());
     out.extend_from_slice(&u32::try_from(lengths).expect("a train is short").to_le_bytes());
+    let mut expected = *first;
     for (from, to) in train.tails {
+        assert_eq!(*from, expected, "the cars of a train begin alike");
         out.extend_from_slice(&(to - from).to_le_bytes());
+        expected = to + gap;
     }
-    for tail in train.tails() {
-        out.extend_from_slice(tail);
-    }
-    close(out, start);
+    // One copy of it all takes less than one a message, although the subjects go along.
+    out.extend_from_slice(cars);
+    close(out, frame);
 }
 
-/// Where each tail of a train stands behind the one before it.
-pub(crate) fn tails_of(lengths: &[u8], into: &mut Vec<(u32, u32)>) {
+/// Where each tail of a train stands, so many bytes behind the one before it.
+pub(crate) fn tails_of(lengths: &[u8], gap: u32, into: &mut Vec<(u32, u32)>) {
     into.clear();
     let mut at = 0;
     let (lengths, rest) = lengths.as_chunks();
@@ -344,7 +358,7 @@ pub(crate) fn tails_of(lengths: &[u8], into: &mut Vec<(u32, u32)>) {
     for length in lengths {
         let end = at + u32::from_le_bytes(*length);
         into.push((at, end));
-        at = end;
+        at = end + gap;
     }
 }
 
@@ -395,6 +409,8 @@ pub(crate) fn read(frame: &[u8]) -> Frame<'_> {
         TRAIN => Frame::Train {
             account: take_account(&mut rest),
             subject: take_text(&mut rest),
+            payload: take_number(&mut rest),
+            gap: take_number(&mut rest),
             lengths: take_text(&mut rest),
             input: rest,
         },
@@ -571,15 +587,16 @@ mod tests {
         assert_eq!(round_trip, Duration::from_nanos(7));
         assert_eq!(length(&out[..3]), None);
         out.clear();
-        let input = b"1\r\nx\r\n....2\r\nyz\r\n";
-        let account = AccountId(2);
-        put_train(&mut out, &Train { account, subject: b"foo", input, tails: &[(0, 6), (10, 17)] });
-        let Frame::Train { account, subject: b"foo", input, lengths } = read(&out) else {
+        let input = b"PUB foo 1\r\nx\r\nPUB foo 2\r\nyz\r\nPING\r\n";
+        let (account, tails) = (AccountId(2), [(8, 14), (22, 29)]);
+        put_train(&mut out, &Train { account, subject: b"foo", input, tails: &tails, payload: 3 });
+        let Frame::Train { account, subject: b"foo", input, payload: 3, gap, lengths } = read(&out)
+        else {
             panic!()
         };
         let mut tails = Vec::new();
-        tails_of(lengths, &mut tails);
-        let train = Train { account, subject: b"foo", input, tails: &tails };
+        tails_of(lengths, gap, &mut tails);
+        let train = Train { account, subject: b"foo", input, tails: &tails, payload: 3 };
         assert_eq!(train.tails().collect::<Vec<_>>(), [&b"1\r\nx\r\n"[..], b"2\r\nyz\r\n"]);
     }
 }

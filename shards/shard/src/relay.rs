@@ -60,10 +60,11 @@ impl Shard {
                 self.open(socket, id, door, peer);
             }
             Frame::Gone => self.on_gone(from),
-            Frame::Train { account, subject, input, lengths } => {
+            Frame::Train { account, subject, payload, gap, lengths, input } => {
                 let mut tails = std::mem::take(&mut self.scratch.tails);
-                frame::tails_of(lengths, &mut tails);
-                self.accept_train(&Train { account, subject, input, tails: &tails });
+                frame::tails_of(lengths, gap, &mut tails);
+                let payload = payload as usize;
+                self.accept_train(&Train { account, subject, input, tails: &tails, payload });
                 self.scratch.tails = tails;
             }
             Frame::Evict { count } => self.evict(count),
@@ -115,6 +116,12 @@ impl Shard {
     /// So many of them were moved to the lane.
     pub fn moved(&mut self, to: CoreId, count: usize) {
         self.outboxes.advance(to, count);
+    }
+
+    /// Does so much wait that it should go to the lane before the turn ends, while it is in the
+    /// cache and the other core may have nothing to do?
+    pub fn has_much_outgoing(&self) -> bool {
+        self.outboxes.bytes_waiting() >= base::limits::OUTBOX_LOW_BYTES
     }
 
     /// Does anything wait for a lane?

@@ -19,6 +19,10 @@ pub struct StoredCensus {
     pub max: (i64, i64),
     /// Did writing fail, so that nothing is stored any more until a restart?
     pub is_fenced: bool,
+    /// Is there no room on the disk?
+    pub is_full: bool,
+    /// What was found to be damaged, as it is shown.
+    pub damage: Vec<String>,
     /// Accounts that may store messages.
     pub accounts: Vec<StoredAccount>,
 }
@@ -54,6 +58,8 @@ impl StoredCensus {
         add(&mut self.usage, &other.usage);
         self.api = (self.api.0 + other.api.0, self.api.1 + other.api.1);
         self.is_fenced |= other.is_fenced;
+        self.is_full |= other.is_full;
+        self.damage.extend_from_slice(&other.damage);
         for theirs in &other.accounts {
             let ours = self.accounts.iter_mut().find(|ours| ours.account == theirs.account);
             let Some(ours) = ours else {
@@ -69,7 +75,9 @@ impl StoredCensus {
     }
 
     pub(crate) fn new(jetstream: &mut JetStream) -> Self {
-        let is_fenced = jetstream.store().is_fenced();
+        let store = jetstream.store();
+        let (is_fenced, is_full) = (store.is_fenced(), store.is_full());
+        let damage = store.known_damage().to_vec();
         let config = jetstream.config();
         let accounts = jetstream.census().map(|census| StoredAccount {
             account: census.account,
@@ -85,6 +93,8 @@ impl StoredCensus {
             api: jetstream.api_counts(),
             max: (config.memory_max, config.file_max),
             is_fenced,
+            is_full,
+            damage,
             accounts: accounts.collect(),
         }
     }

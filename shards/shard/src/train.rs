@@ -60,6 +60,8 @@ pub(crate) struct Train<'a> {
     pub(crate) subject: &'a [u8],
     pub(crate) input: &'a [u8],
     pub(crate) tails: &'a [(u32, u32)],
+    /// Bytes of all payloads.
+    pub(crate) payload: usize,
 }
 
 impl<'a> Train<'a> {
@@ -137,8 +139,8 @@ impl Shard {
         }
         let subject = &prefix[4..prefix.len() - 1];
         let account = self.wires.get(slot).account;
-        let train = Train { account, subject, input, tails: &lists.tails };
-        self.write_train(&lists.targets, &train, payload);
+        let train = Train { account, subject, input, tails: &lists.tails, payload };
+        self.write_train(&lists.targets, &train);
         for core in route.cores.iter() {
             self.outboxes.append(core, |out| frame::put_train(out, &train));
         }
@@ -155,8 +157,7 @@ impl Shard {
         let mut lists = std::mem::take(&mut self.lists);
         let boarded = self.board((account, train.subject), route, None, &mut lists);
         if boarded {
-            let payload = train.tails().map(|tail| message_of(train.subject, tail).size()).sum();
-            self.write_train(&lists.targets, train, payload);
+            self.write_train(&lists.targets, train);
         }
         self.lists = lists;
         if !boarded {
@@ -206,7 +207,7 @@ impl Shard {
     }
 
     /// Writes a train to those who have boarded.
-    fn write_train(&mut self, targets: &[Target], train: &Train<'_>, payload: usize) {
+    fn write_train(&mut self, targets: &[Target], train: &Train<'_>) {
         let subscriptions = &mut self.spaces.subscriptions;
         let count = train.tails.len() as u64;
         for target in targets {
@@ -226,7 +227,7 @@ impl Shard {
             subscriptions.sids.with(target.sid, |sid| cursor.put(sid));
             cursor.byte(b' ');
             let length = cursor.at();
-            self.wires.write_train(target.slot, &head[..length], train, payload);
+            self.wires.write_train(target.slot, &head[..length], train);
         }
     }
 }
@@ -302,7 +303,7 @@ mod tests {
         let mut tails = Tails::new();
         let (taken, payload) = couple(input, b"PUB a.b ", (10, 64, 1000), &mut tails);
         let account = AccountId::GLOBAL;
-        let train = Train { account, subject: b"a.b", input, tails: &tails };
+        let train = Train { account, subject: b"a.b", input, tails: &tails, payload };
         let texts = train.tails().map(|tail| String::from_utf8_lossy(tail).into_owned());
         (texts.collect(), taken, payload)
     }

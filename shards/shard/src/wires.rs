@@ -170,13 +170,7 @@ impl Wires {
     }
 
     /// Writes a train to a subscriber: `head` and then what is its own, for each message.
-    pub(crate) fn write_train(
-        &mut self,
-        slot: Slot,
-        head: &[u8],
-        train: &Train<'_>,
-        payload: usize,
-    ) {
+    pub(crate) fn write_train(&mut self, slot: Slot, head: &[u8], train: &Train<'_>) {
         let connection = self.connections.get_mut(slot.0);
         let bytes = head.len() * train.tails.len() + train.bytes();
         let room = connection.outbound.room(bytes, &mut self.pool);
@@ -188,7 +182,7 @@ impl Wires {
         assert_eq!(cursor.at(), bytes, "a train was counted wrongly");
         connection.outbound.fill(bytes);
         connection.statistics.out_messages += train.tails.len() as u64;
-        connection.statistics.out_bytes += payload as u64;
+        connection.statistics.out_bytes += train.payload as u64;
         if !connection.outbound.listed {
             connection.outbound.listed = true;
             self.dirty.push(slot);

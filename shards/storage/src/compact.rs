@@ -217,7 +217,7 @@ impl Store {
     /// Begins to bring parts together, or to write what was read.
     pub(crate) fn begin_compaction(&mut self) {
         let Some(files) = &mut self.files else { return };
-        if files.fenced || files.full || files.build.is_some() {
+        if files.fenced || files.journal.is_full() || files.build.is_some() {
             return;
         }
         if let Some(job) = &files.compaction.job {

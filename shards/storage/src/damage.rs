@@ -1,5 +1,6 @@
 //! What was found to be damaged. Damage is reported and kept aside, never deleted.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 /// One thing that is not as it was written.
@@ -13,6 +14,20 @@ pub struct Damage {
     pub file: String,
     /// Messages that may be lost with it, if that is known.
     pub sequences: Option<RangeInclusive<u64>>,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", self.what)?;
+        if let Some(name) = &self.log {
+            write!(formatter, " of {:?}", String::from_utf8_lossy(name))?;
+        }
+        write!(formatter, " in {}", self.file)?;
+        if let Some(range) = &self.sequences {
+            write!(formatter, ", sequences {} to {}", range.start(), range.end())?;
+        }
+        Ok(())
+    }
 }
 
 /// What is damaged.

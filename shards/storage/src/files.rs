@@ -57,9 +57,9 @@ pub(crate) struct Files {
     pub(crate) file_bytes: u64,
     pub(crate) operations: u64,
     pub(crate) fenced: bool,
-    /// The disk was full when it was asked last.
-    pub(crate) full: bool,
     pub(crate) damage: Vec<Damage>,
+    /// What of it was reported, as it is shown.
+    pub(crate) known_damage: Vec<String>,
     /// Requests that follow from the outcome of others.
     pub(crate) again: Vec<DiskRequest>,
     pub(crate) requests: u64,

@@ -6,7 +6,7 @@ use ahash::RandomState;
 use base::limits::{FETCH_CACHE_BYTES, JOURNAL_BLOCKS, JOURNAL_FILES, PART_BYTES};
 use base::{Duration, Slab, Time};
 
-use crate::damage::Damage;
+use crate::damage::{Damage, What};
 use crate::disk::{DiskCompletion, DiskRequest};
 use crate::entry::{Entry, Fetched, ReadId, read_record};
 use crate::files::Files;
@@ -79,6 +79,9 @@ impl Default for StoreOptions {
         }
     }
 }
+
+/// Damage that is remembered to be shown.
+const KNOWN_DAMAGE_MAX: usize = 32;
 
 /// Why something was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +186,7 @@ impl Store {
     fn admits(&self) -> Result<(), Failure> {
         match &self.files {
             Some(files) if files.fenced => Err(Failure::Fenced),
-            Some(files) if files.full => Err(Failure::Full),
+            Some(files) if files.journal.is_full() => Err(Failure::Full),
             _ => Ok(()),
         }
     }
@@ -271,7 +274,7 @@ impl Store {
         if files.fenced {
             return Err(Failure::Fenced);
         }
-        if files.full {
+        if files.journal.is_full() {
             return Err(Failure::Full);
         }
         let parts = log.parts_begun();
@@ -372,6 +375,16 @@ impl Store {
         self.files.as_ref().is_some_and(|files| files.fenced)
     }
 
+    /// Is there no room on the disk? Clears by itself.
+    pub fn is_full(&self) -> bool {
+        self.files.as_ref().is_some_and(|files| files.journal.is_full())
+    }
+
+    /// Damage that was found since the store was opened, as it is shown; the first few.
+    pub fn known_damage(&self) -> &[String] {
+        self.files.as_ref().map_or(&[], |files| &files.known_damage)
+    }
+
     /// Is so much waiting to be written that publishers should be paused?
     pub fn is_pressed(&self) -> bool {
         self.files.as_ref().is_some_and(|files| files.journal.is_pressed())
@@ -389,7 +402,9 @@ impl Store {
             if files.fenced {
                 return;
             }
-            let is_quiet = files.journal.is_quiet(now) && !files.unnamed.is_empty();
+            let is_quiet = files.journal.is_quiet(now)
+                && !files.journal.is_full()
+                && !files.unnamed.is_empty();
             files.journal.tick(now);
             if is_quiet {
                 self.name_again();
@@ -436,8 +451,17 @@ impl Store {
 
     /// Appends the damage that was found since the last call.
     pub fn take_damage(&mut self, out: &mut Vec<Damage>) {
-        if let Some(files) = &mut self.files {
-            out.append(&mut files.damage);
+        let Some(files) = &mut self.files else { return };
+        for damage in files.damage.drain(..) {
+            if files.known_damage.len() < KNOWN_DAMAGE_MAX {
+                files.known_damage.push(damage.to_string());
+            }
+            let id = damage.log.as_ref().and_then(|name| self.names.get(name));
+            let log = id.and_then(|id| self.logs.get_mut(id.0).as_deref_mut());
+            if let (Some(log), Some(range)) = (log, &damage.sequences) {
+                log.note_lost(range.clone(), damage.what == What::Message);
+            }
+            out.push(damage);
         }
     }
 }

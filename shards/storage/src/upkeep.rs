@@ -102,7 +102,8 @@ impl Files {
     /// Something could not be written.
     fn failed(&mut self, failure: DiskFailure) {
         match failure {
-            DiskFailure::Full => self.full = true,
+            // Whoever made the request asks again.
+            DiskFailure::Full => {}
             DiskFailure::Absent | DiskFailure::Failed => self.fenced = true,
         }
     }
@@ -181,11 +182,8 @@ impl Store {
             }
             Wants::Open => unreachable!("the store is open"),
         };
-        let files = self.files.as_mut().expect("requests were made");
-        match settled {
-            Ok(()) if wants != Wants::Nobody => files.full = false,
-            Ok(()) => {}
-            Err(failure) => files.failed(failure),
+        if let Err(failure) = settled {
+            self.files.as_mut().expect("requests were made").failed(failure);
         }
     }
 
@@ -193,7 +191,9 @@ impl Store {
     fn recycle(&mut self) {
         let Some(files) = self.files.as_mut().filter(|files| !files.fenced) else { return };
         let Some(recycle) = &mut files.recycle else {
-            if let Some(used) = files.journal.slots.oldest_of(JOURNAL_FILES_HELD) {
+            // Where there is no room for another file, the oldest of two has to do.
+            let held = if files.journal.is_full() { 2 } else { JOURNAL_FILES_HELD };
+            if let Some(used) = files.journal.slots.oldest_of(held) {
                 self.begin_recycle(used.end());
             }
             return;
@@ -204,6 +204,7 @@ impl Store {
                 files.recycle = None;
             } else {
                 files.journal.want_sync();
+                files.journal.want_block();
             }
             return;
         }
@@ -241,8 +242,10 @@ impl Store {
         let is_in = |log: &Log| log.kind() == Kind::File && log.snapshot < end;
         let places = self.logs.places().filter_map(|(id, log)| Some((id, log.as_deref()?)));
         let logs: Vec<u32> = places.filter(|(_, log)| is_in(log)).map(|(id, _)| id).collect();
-        // What goes along with the snapshots is a quarter of what is made free, at most.
-        let most = files.file_bytes / 4 / (logs.len() as u64).max(1);
+        // What goes along with the snapshots is a quarter of what is made free, at most; nothing
+        // where room is short.
+        let share = if files.journal.is_full() { 0 } else { files.file_bytes / 4 };
+        let most = share / (logs.len() as u64).max(1);
         let mut recycle = Recycle {
             end,
             logs: std::collections::VecDeque::new(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base::{AccountId, CoreId};
 use serde::Serialize;
 use shard::{AccountCensus, Answer, ConnectionView, Happening, Question, Reason};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::super::json::{self, Stamp, is_default};
@@ -24,6 +24,8 @@ const STATISTICS_FIRST: Duration = Duration::from_secs(1);
 const STATISTICS_LONGEST: Duration = Duration::from_secs(10);
 /// Accounts with connections are told of at least as often.
 const CONNECTIONS_INTERVAL: Duration = Duration::from_secs(30);
+/// Happenings that nobody was told of yet.
+const UNTOLD_MAX: usize = 65_536;
 /// Happenings that are told of together.
 const BATCH_MAX: usize = 256;
 
@@ -32,12 +34,12 @@ const DISCONNECT: &str = "io.nats.server.advisory.v1.client_disconnect";
 const CONNECTIONS: &str = "io.nats.server.advisory.v1.account_connections";
 
 /// What is still to be told.
-pub(in super::super) struct Teller(UnboundedReceiver<Happening>);
+pub(in super::super) struct Teller(Receiver<Happening>);
 
 impl Teller {
     /// Both ends.
-    pub(in super::super) fn new() -> (UnboundedSender<Happening>, Self) {
-        let (sender, receiver) = unbounded_channel();
+    pub(in super::super) fn new() -> (Sender<Happening>, Self) {
+        let (sender, receiver) = channel(UNTOLD_MAX);
         (sender, Self(receiver))
     }
 }

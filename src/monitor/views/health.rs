@@ -94,6 +94,9 @@ impl Health {
 
     /// What the log says of it, if it is bad.
     pub(in super::super) fn complaint(&self) -> Option<String> {
+        if self.status == "ok" {
+            return None;
+        }
         if !self.error.is_empty() {
             return Some(quote(&self.error));
         }
@@ -127,7 +130,16 @@ pub(in super::super) async fn healthz(state: &State, options: &Options) -> Healt
         let error = "JetStream write error: nothing is stored until a restart".to_owned();
         return Health::bad(options, 503, "JETSTREAM", error);
     }
-    if options.account.is_empty() { Health::good() } else { named(state, options, &census).await }
+    if !options.account.is_empty() {
+        return named(state, options, &census).await;
+    }
+    // What is left is served, so that a restart would not help: still healthy.
+    let error = match (census.is_full, census.damage.is_empty()) {
+        (true, _) => "JetStream storage is full: nothing is stored until there is room".to_owned(),
+        (false, false) => format!("JetStream storage is damaged: {}", census.damage.join("; ")),
+        (false, true) => String::new(),
+    };
+    Health { error, ..Health::good() }
 }
 
 /// Is what was named there?

@@ -67,6 +67,8 @@ pub(in super::super) struct Varz {
     slow_consumer_stats: ByKind,
     stale_connection_stats: ByKind,
     disk_io_wait_stats: DiskWaits,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_cert_not_after: Option<String>,
 }
 
 /// What changes while the server runs.
@@ -110,11 +112,27 @@ struct WebSocket {
     #[serde(skip_serializing_if = "is_default")]
     port: u16,
     #[serde(skip_serializing_if = "is_default")]
+    advertise: String,
+    #[serde(skip_serializing_if = "is_default")]
+    jwt_cookie: String,
+    #[serde(skip_serializing_if = "is_default")]
     handshake_timeout: u64,
     #[serde(skip_serializing_if = "is_default")]
     auth_timeout: f64,
     #[serde(skip_serializing_if = "is_default")]
     no_tls: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_map: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_pinned_certs: Vec<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    same_origin: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    allowed_origins: Vec<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    compression: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_cert_not_after: Option<String>,
 }
 
 /// Waits of the reference's own throttle of disk operations, which does not exist here.
@@ -163,7 +181,7 @@ pub(in super::super) async fn varz(state: &State) -> Varz {
         gateway: Unused {},
         leaf: Unused {},
         mqtt: Unused {},
-        websocket: websocket(config),
+        websocket: websocket(&settled),
         jetstream: jsz::varz(state, true).await,
         tls_timeout: config.tls.as_ref().map_or(2.0, |tls| tls.timeout.as_secs_f64()),
         write_deadline: config.write_deadline.as_nanos() as u64,
@@ -177,17 +195,29 @@ pub(in super::super) async fn varz(state: &State) -> Varz {
         slow_consumer_stats: ByKind::clients(census.slow_consumers),
         stale_connection_stats: ByKind::clients(census.stale_connections),
         disk_io_wait_stats: DiskWaits::default(),
+        tls_cert_not_after: settled.certificates_end[0].clone(),
     }
 }
 
-fn websocket(config: &shard::Config) -> WebSocket {
-    config.websocket.as_ref().map_or_else(WebSocket::default, |door| WebSocket {
+fn websocket(settled: &Settled) -> WebSocket {
+    let (door, options) = (&settled.config.websocket, &settled.options.websocket);
+    let (Some(door), Some(options)) = (door, options) else { return WebSocket::default() };
+    let tls = options.tls.as_ref();
+    WebSocket {
         host: door.host.clone(),
         port: door.port,
+        advertise: options.advertise.clone(),
+        jwt_cookie: options.cookies.jwt.clone(),
         handshake_timeout: door.handshake_timeout.as_nanos() as u64,
         auth_timeout: door.auth_timeout.unwrap_or_default().as_secs_f64(),
         no_tls: !door.tls,
-    })
+        tls_map: tls.is_some_and(|tls| tls.map),
+        tls_pinned_certs: tls.map_or_else(Vec::new, |tls| tls.pinned.clone()),
+        same_origin: options.same_origin,
+        allowed_origins: options.origins.iter().map(ToString::to_string).collect(),
+        compression: options.compression,
+        tls_cert_not_after: settled.certificates_end[1].clone(),
+    }
 }
 
 fn live(state: &State, census: &Census) -> Live {

@@ -1,7 +1,7 @@
 //! A store is damaged in one place, at many places of every file, and in every way: what is intact
 //! is served, what is lost is reported, and the store works on.
 
-use sim::storage::wreck::{Blow, Verdict, Wreck, check_locked};
+use sim::storage::wreck::{Blow, Verdict, Wreck, check_locked, sizes_of_segments};
 use storage::File;
 
 /// Offsets of a file that are hit: the ends and many between.
@@ -71,6 +71,12 @@ fn what_is_intact_is_served_wherever_a_store_is_damaged() {
 #[test]
 fn what_is_intact_is_served_wherever_an_encrypted_store_is_damaged() {
     damage_everything(true);
+}
+
+#[test]
+fn a_compressed_log_takes_less_room() {
+    let [compressed, plain] = sizes_of_segments().expect("both are kept");
+    assert!(compressed * 4 < plain * 3, "{compressed} instead of {plain}");
 }
 
 #[test]

@@ -164,6 +164,16 @@ pub(super) fn put_state(out: &mut Vec<u8>, stream: &Stream, log: &Log, extent: &
             out.extend_from_slice(base::text::Decimal::new(*sequence).as_bytes());
         });
     }
+    let lost: Vec<u64> = log.lost().collect();
+    if !lost.is_empty() {
+        let mut writer = Writer::open(writer.field("lost"));
+        crate::json::put_list(writer.field("msgs"), &lost, |out, sequence| {
+            out.extend_from_slice(base::text::Decimal::new(*sequence).as_bytes());
+        });
+        // What is lost is not there to be counted.
+        writer.natural("bytes", 0);
+        writer.close();
+    }
     writer.natural("consumer_count", stream.consumers.len() as u64);
     writer.close();
 }

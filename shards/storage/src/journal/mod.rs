@@ -85,6 +85,10 @@ pub(crate) struct Journal {
     syncing: Option<(u64, Vec<u64>)>,
     sync_wanted: bool,
     retry: Time,
+    /// Was there no room for the last write?
+    full: bool,
+    /// Is a block to be written although nothing is to stand in it?
+    block_wanted: bool,
     sealer: Option<Sealer>,
     /// Bytes of payload in a block.
     payload_bytes: usize,
@@ -126,6 +130,8 @@ impl Journal {
             syncing: None,
             sync_wanted: false,
             retry: Time::NEVER,
+            full: false,
+            block_wanted: false,
             payload_bytes: match sealer {
                 Some(_) => block::SEALED_PAYLOAD_BYTES,
                 None => block::PAYLOAD_BYTES,
@@ -182,6 +188,11 @@ impl Journal {
         self.synced
     }
 
+    /// Is there no room for more than what makes room?
+    pub(crate) fn is_full(&self) -> bool {
+        self.full || self.slots.is_short()
+    }
+
     pub(crate) fn is_pressed(&self) -> bool {
         self.pending_bytes > PRESSED_BYTES
     }
@@ -191,12 +202,18 @@ impl Journal {
         self.sync_wanted = true;
     }
 
+    /// Asks for a block to be written where nothing else is, since room depends on what it says.
+    pub(crate) fn want_block(&mut self) {
+        self.block_wanted = self.is_full();
+    }
+
     /// Nothing in front of a block is needed any more.
     pub(crate) fn release(&mut self, block: u64) {
         assert!(block >= self.oldest);
         assert!(block <= self.synced);
         self.oldest = block;
         self.slots.release(block, self.next);
+        self.want_block();
     }
 
     /// Says that what is durable is, if it was quiet for a while; syncs if that is due.
@@ -229,12 +246,15 @@ impl Journal {
     /// Is nothing under way, was it so for a while, and is that still to be said?
     pub(crate) fn is_quiet(&self, now: Time) -> bool {
         let is_idle = self.flights.is_empty() && self.pending.is_empty() && self.open.is_none();
-        is_idle && now >= self.quiet_since.after(QUIET)
+        is_idle && (self.block_wanted || now >= self.quiet_since.after(QUIET))
     }
 
     pub(crate) fn next_due(&self) -> Time {
         let is_idle = self.flights.is_empty() && self.pending.is_empty() && self.open.is_none();
         let quiet = is_idle && self.vouched < self.next && self.synced == self.next;
+        if is_idle && self.block_wanted {
+            return Time(0);
+        }
         let quiet = if quiet { self.quiet_since.after(QUIET) } else { Time::NEVER };
         quiet.min(self.sync_due).min(self.retry).min(self.slots.next_due())
     }
@@ -296,6 +316,7 @@ impl Journal {
             block::finish(block, &head, self.sealer.as_ref());
         }
         self.vouched = self.synced;
+        self.block_wanted = false;
         self.next += count as u64;
         self.slots.used(count as u32);
         let id = requests.number();
@@ -347,6 +368,7 @@ impl Journal {
         match (outcome, blocks) {
             (Ok(()), blocks) => {
                 flight.done = true;
+                self.full = false;
                 if let Some(blocks) = blocks {
                     self.pool.give_back(blocks);
                 }
@@ -354,6 +376,7 @@ impl Journal {
             (Err(DiskFailure::Full), Some(blocks)) => {
                 let (file, offset) = place_of(&blocks);
                 flight.again = Some((file, offset, blocks));
+                self.full = true;
                 return Err(DiskFailure::Full);
             }
             (Err(failure), _) => return Err(failure),

@@ -14,6 +14,9 @@ use crate::requests::{Requests, Wants};
 /// is not held up.
 const ZEROS_BLOCKS: u32 = 64;
 
+/// The share of a file that is kept for what makes room where the disk is full: 2 MiB.
+const RESERVE_SHARE: u32 = 8;
+
 /// A file in use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Used {
@@ -65,6 +68,8 @@ pub(crate) struct Slots {
     /// No longer needed, once a block with this number has said so for good.
     freeing: VecDeque<(u32, u32, u64)>,
     making: Option<Making>,
+    /// Was there no room for the file that was to be made last?
+    failed: bool,
     next_slot: u32,
 }
 
@@ -81,6 +86,7 @@ impl Slots {
             free: VecDeque::new(),
             freeing: VecDeque::new(),
             making: None,
+            failed: false,
             next_slot: 0,
         }
     }
@@ -111,6 +117,13 @@ impl Slots {
     /// Is there a file to write to?
     pub(crate) fn is_ready(&self) -> bool {
         !self.free.is_empty() || self.used.back().is_some_and(|used| self.index < used.blocks)
+    }
+
+    /// Is there no room for another file, and little left in the one that is being filled? What is
+    /// left is for what makes room: messages that are removed, segments that are dropped.
+    pub(crate) fn is_short(&self) -> bool {
+        let left = self.used.back().map_or(0, |used| used.blocks - self.index);
+        self.failed && self.free.is_empty() && left <= self.file_blocks / RESERVE_SHARE
     }
 
     /// Where the block of this number goes, and how many fit there.
@@ -203,6 +216,7 @@ impl Slots {
     ) -> Result<(), DiskFailure> {
         let making = self.making.as_mut().expect("a step was asked for");
         making.id = None;
+        self.failed = outcome == Err(DiskFailure::Full);
         if let Err(failure) = outcome {
             // Nothing of it is needed: it is begun anew.
             making.stage = Stage::Create;

@@ -6,6 +6,7 @@ mod scan;
 pub(crate) mod segment;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use ahash::RandomState;
 use base::Wall;
@@ -47,11 +48,16 @@ pub struct Log {
     /// Where its first snapshot of this opening ends in the journal: zero if it was there before.
     pub(crate) known: u64,
     pub(crate) notes: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    /// Where messages were lost or are damaged, and whether those are damaged that are there.
+    lost: Vec<(RangeInclusive<u64>, bool)>,
 }
 
 /// Bytes of records after which a log in memory begins another part: small enough that a part whose
 /// messages are mostly gone is rebuilt in a moment.
 const MEMORY_PART_BYTES: u32 = 1 << 20;
+
+/// Lost messages that are remembered.
+const LOST_MAX: usize = 4096;
 
 /// A part that will be compressed is so much smaller: a megabyte is compressed in a few
 /// milliseconds, in which its core does nothing else.
@@ -94,6 +100,7 @@ impl Log {
             snapshot: 0,
             known: 0,
             notes: BTreeMap::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -145,6 +152,25 @@ impl Log {
     /// When the last message was stored, even if it is gone; zero without one.
     pub fn last_wall(&self) -> Wall {
         self.last_wall
+    }
+
+    /// Remembers that messages of a range are lost, or, if `are_there`, that they are damaged.
+    pub(crate) fn note_lost(&mut self, range: RangeInclusive<u64>, are_there: bool) {
+        if self.lost.len() < LOST_MAX {
+            self.lost.push((range, are_there));
+        }
+    }
+
+    /// Sequences of messages that are known to be lost or damaged, from the first message on: the
+    /// first few thousand.
+    pub fn lost(&self) -> impl Iterator<Item = u64> {
+        let ranges = self.lost.iter();
+        let sequences = ranges.flat_map(|(range, are_there)| {
+            let range = *range.start().max(&self.first)..=*range.end().min(&self.last);
+            range.map(move |sequence| (sequence, *are_there))
+        });
+        let is_lost = |(sequence, are_there): &(u64, bool)| self.contains(*sequence) == *are_there;
+        sequences.filter(is_lost).map(|(sequence, _)| sequence).take(LOST_MAX)
     }
 
     /// The keys of the messages.

@@ -53,21 +53,7 @@ impl Wreck {
     /// # Errors
     /// What did not hold.
     pub fn new(encrypted: bool) -> Result<Self, String> {
-        let mut world = World::new(7);
-        world.disk = Disk::new(7);
-        world.options = StoreOptions {
-            sync: Sync::Always,
-            seed: 7,
-            journal_blocks: 24,
-            journal_files: (2, 8),
-            part_bytes: 20_000,
-            cache_bytes: 100_000,
-            encryption: None,
-        };
-        world.encrypted = if encrypted { 0 } else { u64::MAX };
-        (world.spoils, world.power) = (false, false);
-        world.open_anew();
-        world.reopen()?;
+        let mut world = World::small(encrypted)?;
         for (name, compressed) in [(&b"plain"[..], false), (b"packed", true), (b"small", false)] {
             let options = LogOptions { compressed };
             let id = world.store.create(name, Kind::File, options);
@@ -130,7 +116,51 @@ impl Wreck {
     }
 }
 
+/// Bytes of the segments of a log that is compressed, and of one that is not.
+///
+/// # Errors
+/// What did not hold.
+pub fn sizes_of_segments() -> Result<[u64; 2], String> {
+    let mut sizes = [0; 2];
+    for (compressed, size) in [true, false].into_iter().zip(&mut sizes) {
+        let mut world = World::small(false)?;
+        let options = LogOptions { compressed };
+        let id = world.store.create(b"log", Kind::File, options);
+        let id = id.map_err(|failure| format!("{failure:?}"))?;
+        world.did(world.store.ordered().0, b"log".to_vec(), Deed::Create);
+        for sequence in 1..=2000 {
+            world.append_one(b"log", id, sequence)?;
+        }
+        world.settle();
+        world.compare()?;
+        let segments = world.disk.sizes();
+        let segments = segments.iter().filter(|(file, _)| matches!(file, File::Segment(_)));
+        *size = segments.map(|(_, bytes)| bytes).sum();
+    }
+    Ok(sizes)
+}
+
 impl World {
+    /// An empty store whose files are small, over a disk that does nothing wrong.
+    fn small(encrypted: bool) -> Result<Self, String> {
+        let mut world = Self::new(7);
+        world.disk = Disk::new(7);
+        world.options = StoreOptions {
+            sync: Sync::Always,
+            seed: 7,
+            journal_blocks: 24,
+            journal_files: (2, 8),
+            part_bytes: 20_000,
+            cache_bytes: 100_000,
+            encryption: None,
+        };
+        world.encrypted = if encrypted { 0 } else { u64::MAX };
+        (world.spoils, world.power) = (false, false);
+        world.open_anew();
+        world.reopen()?;
+        Ok(world)
+    }
+
     fn append_one(
         &mut self,
         name: &[u8],
