@@ -17,5 +17,6 @@ pub mod monitor;
 pub mod notation;
 pub mod process;
 pub mod reactor;
+mod staple;
 mod tls;
 pub mod top;

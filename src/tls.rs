@@ -16,13 +16,14 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, SupportedCipherSuite, version};
 use sha2::{Digest as _, Sha256};
-use shard::certificate;
+use shard::{Door, certificate};
 
 use crate::config::reload::{Change, Kind};
 use crate::config::{Options, Pair, Tls};
 use crate::log::{Level, Logger};
 use crate::notation::error_text;
 use crate::reactor::gate::Secrets;
+use crate::staple::{Staple, Stapled};
 
 /// Suites of TLS 1.3; which of them is used is nobody's to configure.
 const SUITES_1_3: [SupportedCipherSuite; 3] = [
@@ -66,9 +67,6 @@ const SYSTEM_AUTHORITIES: [&str; 6] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// The extension by which a certificate demands a staple: 1.3.6.1.5.5.7.1.24 as it is encoded.
-const MUST_STAPLE: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x18];
-
 /// What handshakes of one listener are made by. A reload makes another; connections keep the one
 /// that they came in by.
 #[derive(Clone, Debug)]
@@ -81,6 +79,28 @@ pub(crate) struct Terms {
     pub(crate) digest: [u8; 32],
     /// What was asked for and is not there.
     pub(crate) warnings: Vec<String>,
+    /// The certificates, the preferred one first.
+    keys: Vec<Arc<CertifiedKey>>,
+}
+
+impl Terms {
+    /// The same with a staple to the first certificate. Without one that should be there the
+    /// certificate is not shown at all.
+    fn stapled(&self, staple: Option<&Staple>) -> Self {
+        let mut keys = self.keys.clone();
+        match (staple, keys.first_mut()) {
+            (Some(staple), Some(first)) => {
+                let mut key = CertifiedKey::clone(first);
+                key.ocsp = Some(staple.bytes.clone());
+                *first = Arc::new(key);
+            }
+            (None, Some(_)) => drop(keys.remove(0)),
+            (_, None) => {}
+        }
+        let mut config = ServerConfig::clone(&self.config);
+        config.cert_resolver = Arc::new(Choice { keys });
+        Self { config: Arc::new(config), ..self.clone() }
+    }
 }
 
 /// What handshakes of all listeners are made by.
@@ -100,6 +120,50 @@ impl Files {
             websocket: websocket.map(load).transpose()?,
             monitor: monitor_tls(options).as_ref().map(load).transpose()?,
         })
+    }
+
+    /// Staples the certificates that are to be stapled, and says which they are. The error is one
+    /// line for the user.
+    pub(crate) fn staple(
+        &mut self,
+        options: &Options,
+        logger: &Logger,
+    ) -> Result<Vec<(Stapled, Staple)>, String> {
+        let websocket = options.websocket.as_ref().and_then(|door| door.tls.as_ref());
+        let (ocsp, store) = &options.staples;
+        let how = (ocsp.as_ref(), store.as_deref());
+        let mut all = Vec::new();
+        for (door, tls) in [(Door::Client, options.tls.as_ref()), (Door::WebSocket, websocket)] {
+            let (Some(tls), Some(terms)) = (tls, self.terms(door)) else { continue };
+            let Some(first) = terms.keys.first() else { continue };
+            if let Some(text) = Stapled::complaint(tls, &first.cert, how.0) {
+                logger.line(Level::Warn, text);
+            }
+            if let Some(one) = Stapled::choose(door, tls, &first.cert, how)? {
+                let staple = one.begin()?;
+                self.restaple(door, Some(&staple));
+                all.push((one, staple));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Hands out another staple from now on, or none and no certificate either.
+    pub(crate) fn restaple(&mut self, door: Door, staple: Option<&Staple>) {
+        let terms = match door {
+            Door::Client => &mut self.client,
+            Door::WebSocket => &mut self.websocket,
+        };
+        if let Some(terms) = terms {
+            *terms = terms.stapled(staple);
+        }
+    }
+
+    fn terms(&self, door: Door) -> Option<&Terms> {
+        match door {
+            Door::Client => self.client.as_ref(),
+            Door::WebSocket => self.websocket.as_ref(),
+        }
     }
 
     /// When the certificates for clients and for WebSocket end.
@@ -172,12 +236,12 @@ pub(crate) fn load(tls: &Tls) -> Result<Terms, String> {
     };
     let preferred = keys.first().and_then(|key| key.cert.first());
     let not_after = preferred.and_then(|leaf| certificate::not_after(leaf));
-    let mut config = builder.with_cert_resolver(Arc::new(Choice { keys }));
+    let mut config = builder.with_cert_resolver(Arc::new(Choice { keys: keys.clone() }));
     config.ignore_client_order = true;
     config.send_tls13_tickets = 1;
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| fail(error.to_string()))?;
     let (config, digest) = (Arc::new(config), digest.finalize().into());
-    Ok(Terms { config, not_after, digest, warnings })
+    Ok(Terms { config, not_after, digest, warnings, keys })
 }
 
 fn provider(tls: &Tls, warnings: &mut Vec<String>) -> Result<CryptoProvider, String> {
@@ -259,9 +323,6 @@ fn load_pair(pair: &Pair, digest: &mut Sha256) -> Result<CertifiedKey, String> {
     };
     if key.public_key().is_some_and(|own| own.as_ref() != public) {
         return Err("tls: private key does not match public key".to_owned());
-    }
-    if memchr::memmem::find(leaf, MUST_STAPLE).is_some() {
-        return Err("not yet supported: a staple, which the certificate demands".to_owned());
     }
     Ok(CertifiedKey::new(chain, key))
 }

@@ -9,7 +9,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Subscriber};
+use base::base64::{decode_url, encode_url};
 use futures_util::{StreamExt, future};
+use nkeys::KeyPair;
+use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
@@ -49,6 +52,9 @@ scenarios! {
     reconnects_to_a_restarted_broker,
     authorizes_user_and_password,
     authorizes_token,
+    authorizes_nkeys,
+    authorizes_credentials,
+    asks_somebody_else,
     refuses_large_payloads,
     keeps_a_thousand_subscriptions,
     does_not_hear_itself_without_echo,
@@ -381,6 +387,115 @@ async fn authorizes_token(cores: u32) -> Outcome {
     settle(&open_with(with("t0ken"), &broker).await?).await?;
     is_refused(with("wrong"), &broker).await?;
     is_refused(ConnectOptions::new(), &broker).await
+}
+
+async fn authorizes_nkeys(cores: u32) -> Outcome {
+    let key = KeyPair::new_user();
+    let public = key.public_key();
+    let broker = start(cores, &format!("authorization {{ users: [{{ nkey: {public} }}] }}"))?;
+    settle(&open_with(ConnectOptions::with_nkey(key.seed()?), &broker).await?).await?;
+    is_refused(ConnectOptions::with_nkey(KeyPair::new_user().seed()?), &broker).await?;
+    is_refused(ConnectOptions::new(), &broker).await
+}
+
+/// Signs claims as NATS does.
+fn sign(mut claims: Value, by: &KeyPair) -> Result<String, Box<dyn Error>> {
+    claims["iss"] = by.public_key().into();
+    claims["jti"] = "A".into();
+    let header = encode_url(br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
+    let text = format!("{header}.{}", encode_url(claims.to_string().as_bytes()));
+    let signature = encode_url(&by.sign(text.as_bytes())?);
+    Ok(format!("{text}.{signature}"))
+}
+
+/// The token of a user.
+fn user_token(key: &str, audience: &str, by: &KeyPair) -> Result<String, Box<dyn Error>> {
+    let nats = json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1 });
+    sign(json!({ "sub": key, "aud": audience, "name": "user", "nats": nats }), by)
+}
+
+async fn authorizes_credentials(cores: u32) -> Outcome {
+    let operator = KeyPair::new_operator();
+    let [system, account, stranger] = [0; 3].map(|_| KeyPair::new_account());
+    let limits = json!({ "subs": -1, "conn": -1, "leaf": -1, "imports": -1, "exports": -1,
+        "data": -1, "payload": -1, "wildcards": true });
+    let describe = |key: &KeyPair| {
+        let nats = json!({ "type": "account", "version": 2, "limits": limits });
+        sign(json!({ "sub": key.public_key(), "name": "A", "nats": nats }), &operator)
+    };
+    let root =
+        json!({ "sub": operator.public_key(), "nats": { "type": "operator", "version": 2 } });
+    let config = format!(
+        "operator: {}\nsystem_account: {system}\nresolver: MEMORY\nresolver_preload {{\n\
+         {system}: {}\n{account}: {}\n}}",
+        sign(root, &operator)?,
+        describe(&system)?,
+        describe(&account)?,
+        system = system.public_key(),
+        account = account.public_key(),
+    );
+    let broker = start(cores, &config)?;
+    let credentials = |by: &KeyPair| -> Result<ConnectOptions, Box<dyn Error>> {
+        let user = KeyPair::new_user();
+        let token = user_token(&user.public_key(), "", by)?;
+        let text = format!(
+            "-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+            user.seed()?
+        );
+        Ok(ConnectOptions::with_credentials(&text)?)
+    };
+    settle(&open_with(credentials(&account)?, &broker).await?).await?;
+    is_refused(credentials(&stranger)?, &broker).await?;
+    is_refused(ConnectOptions::new(), &broker).await
+}
+
+/// Users come in as a service says that was written with the same client.
+async fn asks_somebody_else(cores: u32) -> Outcome {
+    let issuer = KeyPair::new_account();
+    let config = format!(
+        "authorization {{ users: [{{ user: auth, password: pw }}], timeout: 10\n\
+         auth_callout {{ issuer: {}, auth_users: [auth] }} }}",
+        issuer.public_key()
+    );
+    let broker = start(cores, &config)?;
+    let with = |user: &str, password: &str| {
+        ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
+    };
+    let service = open_with(with("auth", "pw"), &broker).await?;
+    let mut questions = service.subscribe("$SYS.REQ.USER.AUTH").await?;
+    settle(&service).await?;
+    let answers = service.clone();
+    let serving = tokio::spawn(async move {
+        while let Some(question) = questions.next().await {
+            let answer = decide(&question.payload, &issuer).expect("a question is a token");
+            let reply = question.reply.expect("a question is answered");
+            answers.publish(reply, answer.into()).await.expect("the service is connected");
+        }
+    });
+    let client = open_with(with("me", "right"), &broker).await?;
+    let mut heard = client.subscribe("foo").await?;
+    client.publish("foo", "hello".into()).await?;
+    assert_eq!(take(&mut heard, 1).await?[0].payload, "hello");
+    is_refused(with("me", "wrong"), &broker).await?;
+    is_refused(ConnectOptions::new(), &broker).await?;
+    serving.abort();
+    Ok(())
+}
+
+/// The answer to a question: who knows the password comes in.
+fn decide(question: &[u8], issuer: &KeyPair) -> Result<String, Box<dyn Error>> {
+    let text = str::from_utf8(question)?;
+    let body = text.split('.').nth(1).ok_or("a token has three parts")?;
+    let claims: Value = serde_json::from_slice(&decode_url(body).ok_or("it is base 64")?)?;
+    let key = claims["nats"]["user_nkey"].as_str().ok_or("a key is named")?;
+    let mut nats = json!({ "type": "authorization_response", "version": 2 });
+    if claims["nats"]["connect_opts"]["pass"] == "right" {
+        nats["jwt"] = user_token(key, "$G", issuer)?.into();
+    } else {
+        nats["error"] = "wrong password".into();
+    }
+    sign(json!({ "sub": key, "aud": claims["iss"], "nats": nats }), issuer)
 }
 
 async fn refuses_large_payloads(cores: u32) -> Outcome {

@@ -44,6 +44,8 @@ scenarios! {
     takes_files_from_the_command_line,
     renews_its_certificate,
     pins_certificates,
+    unpins_certificates,
+    staples_what_its_authority_says,
     outlives_broken_handshakes,
     speaks_websocket,
     speaks_websocket_over_tls,
@@ -220,6 +222,127 @@ async fn pins_certificates(cores: u32) -> Outcome {
     assert!(open(&broker, as_client("client")).await.is_err());
     broker.wait_for_log("Failed pinned cert test for key id: ", WAIT)?;
     broker.wait_for_log("TLS handshake error: certificate not pinned", WAIT)?;
+    Ok(())
+}
+
+/// Who is pinned no more after a reload is cut off, and kept out.
+async fn unpins_certificates(cores: u32) -> Outcome {
+    let pin = sha256_of_key("client")?;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pins-{cores}"));
+    std::fs::create_dir_all(&folder)?;
+    let pins = folder.join("pins.conf");
+    let write = |pin: &str| std::fs::write(&pins, format!("pinned_certs: ['{pin}']\n"));
+    write(&pin)?;
+    // Beside the folder in which the broker's own file is.
+    let more = format!("verify: true, {}\n include '../pins-{cores}/pins.conf'\n", authority());
+    let broker = start(cores, &tls("server", &more), &[])?;
+    let client = open(&broker, as_client("client")).await?;
+    exchange(&client).await?;
+    write(&"0".repeat(64))?;
+    assert!(broker.signal("HUP"));
+    broker.wait_for_log("Reloaded: 1 pinned_certs", WAIT)?;
+    broker.wait_for_log(&format!("Failed pinned cert test for key id: {pin}"), WAIT)?;
+    broker.wait_for_log("Reloaded server configuration", WAIT)?;
+    assert!(open(&broker, as_client("client")).await.is_err());
+    Ok(())
+}
+
+/// What a certificate's key is pinned by.
+fn sha256_of_key(name: &str) -> Result<String, Box<dyn Error>> {
+    use sha2::Digest as _;
+    let der = CertificateDer::from_pem_file(certificate(&format!("{name}.pem")))?;
+    let key = shard::certificate::public_key(&der).ok_or("it is a certificate")?;
+    let hash = sha2::Sha256::digest(key);
+    Ok(hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
+}
+
+/// Answers all that ask over HTTP with a file, and says where.
+fn responder(name: &str) -> Result<String, Box<dyn Error>> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let answer = std::fs::read(certificate(name))?;
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut request = [0; 4096];
+            let _asked = stream.read(&mut request);
+            let _heard = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
+            let _heard = stream.write_all(&answer);
+        }
+    });
+    Ok(url)
+}
+
+/// Takes any certificate, and keeps the staple that came with it.
+#[derive(Debug)]
+struct Curious {
+    provider: std::sync::Arc<rustls::crypto::CryptoProvider>,
+    staple: std::sync::Mutex<Vec<u8>>,
+}
+
+impl rustls::client::danger::ServerCertVerifier for Curious {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        staple: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        self.staple.lock().expect("nobody panics").extend(staple);
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+async fn staples_what_its_authority_says(cores: u32) -> Outcome {
+    let notary = certificate("notary.pem");
+    let block = tls("stapled", &format!("ca_file: '{}'", notary.display()));
+    let config = |mode: &str, url: &str| format!("{block}ocsp {{ mode: {mode}, url: '{url}' }}\n");
+    let good = responder("staple-good.der")?;
+    let broker = start(cores, &config("must", &good), &[])?;
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let staple = std::sync::Mutex::default();
+    let curious = std::sync::Arc::new(Curious { provider: provider.clone(), staple });
+    let trusting = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(curious.clone())
+        .with_no_client_auth();
+    let client = open(&broker, ConnectOptions::new().tls_client_config(trusting)).await?;
+    exchange(&client).await?;
+    let expected = std::fs::read(certificate("staple-good.der"))?;
+    assert_eq!(*curious.staple.lock().expect("nobody panics"), expected);
+
+    let revoked = responder("staple-revoked.der")?;
+    let problem = start(cores, &config("must", &revoked), &[]).err().unwrap_or_default();
+    assert!(problem.contains("found existing OCSP status for certificate at"), "{problem}");
+    let problem = start(cores, &config("must", "http://127.0.0.1:1"), &[]).err();
+    let problem = problem.unwrap_or_default();
+    assert!(problem.contains("bad OCSP status update for certificate at"), "{problem}");
+    // Where clients are to decide for themselves, they are told.
+    start(cores, &config("auto", &revoked), &[])?;
+    start(cores, &config("never", "http://127.0.0.1:1"), &[])?;
     Ok(())
 }
 

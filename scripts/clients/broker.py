@@ -26,6 +26,7 @@ class Broker:
         self.config = config
         self.flags = list(flags)
         self.port = -1
+        self.websocket_port = None
         self.process = None
         self.directory = tempfile.mkdtemp(prefix="broker-")
 
@@ -65,6 +66,8 @@ class Broker:
             seen.append(text)
             if "Listening for client connections on " in text:
                 self.port = int(text.rsplit(":", 1)[1])
+            if "Listening for websocket clients on " in text:
+                self.websocket_port = int(text.rsplit(":", 1)[1])
             if "Server is ready" in text:
                 return
         raise RuntimeError("the broker ended while starting:\n" + "\n".join(seen))

@@ -2,27 +2,13 @@
 
 import asyncio
 import signal
-import sys
-import traceback
 
 import nats
 from nats.errors import MaxPayloadError, NoRespondersError, TimeoutError as NatsTimeout
 
-from broker import Broker
+from suite import main, refuses, refuses_to_connect, test
 
-TEST_PATIENCE_S = 60
 WAIT_S = 10
-TESTS = []
-
-
-def test(config="", flags=()):
-    """Registers a test; it gets a broker of its own with this configuration."""
-
-    def register(function):
-        TESTS.append((function, config, flags))
-        return function
-
-    return register
 
 
 async def until(event):
@@ -41,15 +27,6 @@ async def settle(client):
 
 async def take(subscription, count):
     return [await subscription.next_msg(timeout=WAIT_S) for _ in range(count)]
-
-
-async def refuses(awaitable, *errors):
-    """The awaitable must fail with one of the errors."""
-    try:
-        await awaitable
-    except errors as error:
-        return error
-    raise AssertionError("nothing was refused")
 
 
 @test()
@@ -261,16 +238,6 @@ async def authorizes_token(broker):
     await refuses_to_connect(broker)
 
 
-async def refuses_to_connect(broker, **credentials):
-    async def ignore(_error):
-        pass
-
-    error = await refuses(
-        nats.connect(broker.url, allow_reconnect=False, error_cb=ignore, **credentials), nats.errors.Error, Exception
-    )
-    assert "authorization violation" in str(error).lower(), repr(error)
-
-
 @test(config="max_payload: 1000")
 async def refuses_large_payloads(broker):
     client = await nats.connect(broker.url)
@@ -345,25 +312,6 @@ async def hears_of_a_lame_duck(broker):
     await until(lame)
     await settle(client)
     await client.close()
-
-
-async def run_one(function, config, flags):
-    async with Broker(config, flags) as broker:
-        await asyncio.wait_for(function(broker), TEST_PATIENCE_S)
-
-
-def main():
-    failed = 0
-    for function, config, flags in TESTS:
-        try:
-            asyncio.run(run_one(function, config, flags))
-            print(f"ok    python  {function.__name__}")
-        except Exception:  # pylint: disable=broad-except
-            failed += 1
-            print(f"FAIL  python  {function.__name__}")
-            traceback.print_exc(file=sys.stdout)
-    print(f"{len(TESTS) - failed} of {len(TESTS)} passed")
-    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ use crate::process::{self, PortsFile};
 use crate::reactor::gate::upgrade::Terms;
 use crate::reactor::lanes::{End, Lanes, Waker};
 use crate::reactor::{self, Command, Parts, Report};
+use crate::staple::{self, Renewal};
 use crate::tls::Files;
 use machine::{check_machine, chosen_cpus, raise_descriptor_limit};
 use settings::{advertised, random_seed, shard_config_after};
@@ -90,6 +91,9 @@ struct Server {
     keys: Keys,
     logger: Logger,
     secrets: Files,
+    /// Who keeps staples fresh ends with this.
+    upkeep: mpsc::Sender<()>,
+    reports_in: mpsc::Sender<Report>,
     cores: Vec<Core>,
     reports: mpsc::Receiver<Report>,
     address: SocketAddr,
@@ -123,16 +127,10 @@ struct Core {
 
 impl Server {
     fn start(options: Options, logger: &Logger) -> Result<Self, String> {
-        check_machine()?;
-        raise_descriptor_limit();
-        let cpus = chosen_cpus(options.profile)?;
-        let count = options.cores.map_or(cpus.len(), Into::into);
-        if count > CORES_MAX {
-            return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
-        }
+        let (cpus, count) = prepare_machine(&options)?;
         let keys = Keys::new();
         let mut config = shard_config_after(&options, &Directory::default(), &keys);
-        let secrets = Files::read(&options)?;
+        let mut secrets = Files::read(&options)?;
         for (level, line) in process::banner(&options, &config.server_id, None) {
             logger.line(level, line);
         }
@@ -154,6 +152,7 @@ impl Server {
             logger.info(monitor::announcement(&options, address));
         }
         let (reports_in, reports) = mpsc::channel();
+        let upkeep = staple(&mut secrets, &options, &reports_in, logger)?;
         let (notices, inbox) = monitor::notices();
         watch_signals(reports_in.clone())?;
         let mut server = Self {
@@ -162,6 +161,8 @@ impl Server {
             keys,
             logger: logger.clone(),
             secrets,
+            upkeep,
+            reports_in: reports_in.clone(),
             cores: Vec::new(),
             reports,
             address,
@@ -278,13 +279,19 @@ impl Server {
                         return self.stop(ExitCode::SUCCESS);
                     }
                 }
-                Ok(Report::Drained) => return self.stop(ExitCode::SUCCESS),
+                Ok(Report::Drained | Report::Renewed(Renewal::Revoked)) => {
+                    return self.stop(ExitCode::SUCCESS);
+                }
                 Ok(Report::Failed(core, problem)) => {
                     self.logger.fatal(format_args!("core {} failed: {problem}", core.0));
                     return ExitCode::FAILURE;
                 }
                 Ok(Report::Reconfigured(count)) => self.note_reconfigured(count),
                 Ok(Report::Reload(asker)) => self.reload(vec![asker]),
+                Ok(Report::Renewed(Renewal::Staple(door, staple))) => {
+                    self.secrets.restaple(door, staple.as_ref());
+                    self.tell(|| Command::Secure(self.secrets.secrets()));
+                }
                 Ok(Report::Ready | Report::Stopped) => {}
                 Err(mpsc::RecvError) => unreachable!("the signal thread holds the other end"),
             }
@@ -333,13 +340,15 @@ impl Server {
         }
         let fresh = reload::read(&self.options).and_then(|options| {
             let mut changes = reload::diff(&self.options, &options)?;
-            let secrets = Files::read(&options)?;
+            let mut secrets = Files::read(&options)?;
             changes.extend(self.secrets.changes(&secrets));
-            Ok((options, secrets, changes))
+            let upkeep = staple(&mut secrets, &options, &self.reports_in, &self.logger)?;
+            Ok((options, (secrets, upkeep), changes))
         });
         match fresh {
-            Ok((options, secrets, changes)) => {
+            Ok((options, (secrets, upkeep), changes)) => {
                 self.reloading.askers = askers;
+                self.upkeep = upkeep;
                 self.secure(secrets);
                 self.put_in_force(options, changes);
             }
@@ -462,6 +471,31 @@ impl Server {
         self.logger.info("Server Exiting..");
         code
     }
+}
+
+/// The CPUs to run on, and how many cores there are to be, on a machine that is fit for it.
+fn prepare_machine(options: &Options) -> Result<(Vec<usize>, usize), String> {
+    check_machine()?;
+    raise_descriptor_limit();
+    let cpus = chosen_cpus(options.profile)?;
+    let count = options.cores.map_or(cpus.len(), Into::into);
+    if count > CORES_MAX {
+        return Err(format!("at most {CORES_MAX} cores are supported, {count} were asked for"));
+    }
+    Ok((cpus, count))
+}
+
+/// Staples what is to be stapled, and keeps it fresh until the other end of the channel is gone.
+fn staple(
+    secrets: &mut Files,
+    options: &Options,
+    reports: &mpsc::Sender<Report>,
+    logger: &Logger,
+) -> Result<mpsc::Sender<()>, String> {
+    let stapled = secrets.staple(options, logger)?;
+    let (upkeep, stop) = mpsc::channel();
+    staple::watch(stapled, reports.clone(), logger.clone(), stop)?;
+    Ok(upkeep)
 }
 
 const fn websocket_scheme(secure: bool) -> &'static str {

@@ -102,7 +102,7 @@ pub(super) static TOP: &[Row] = &[
     row(&["feature_flags"], Known(Shape::With(check_feature_flags))),
     row(&["default_sentinel"], Known(Shape::Text)),
     row(&["store_dir", "storedir"], With(jetstream::set_store_dir)),
-    row(&["ocsp"], Known(Shape::With(tls::check_ocsp))),
+    row(&["ocsp"], With(tls::set_ocsp)),
     row(&["ocsp_cache"], Known(Shape::With(tls::check_ocsp_cache))),
     // Features still to come.
     row(&["prof_port"], Later(Shape::Integer, if_not_zero)),

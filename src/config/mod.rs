@@ -43,7 +43,7 @@ pub use options::{LogTime, Options, Port, Profile};
 pub use parser::{MAX_COPIED_NODES, MAX_INCLUDES, MAX_NESTING, Surroundings};
 pub use settings::Settings;
 pub use store::{Cipher, JetStream, Keys, Sync};
-pub use tls::{Pair, Tls};
+pub use tls::{Ocsp, Pair, Tls};
 pub use tree::{Map, Node, Value};
 pub use websocket::{CookieNames, Origin, WebSocket, host_and_port};
 

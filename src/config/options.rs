@@ -11,7 +11,7 @@ use accounts::Directory;
 use super::JetStream;
 use super::authorization::Authorization;
 use super::settings::Settings;
-use super::tls::Tls;
+use super::tls::{Ocsp, Tls};
 use super::websocket::WebSocket;
 
 /// Every option, with defaults filled in.
@@ -93,6 +93,8 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// May clients do without TLS?
     pub allow_non_tls: bool,
+    /// What is stapled to certificates, and the folder in which staples are kept.
+    pub staples: (Option<Ocsp>, Option<PathBuf>),
     /// The port for WebSocket.
     pub websocket: Option<WebSocket>,
     /// Does every connection to the port for clients begin with a PROXY header?

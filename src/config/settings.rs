@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU8, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use accounts::{Directory, Mapping};
@@ -14,7 +15,7 @@ use super::JetStream;
 use super::authorization::Authorization;
 use super::native;
 use super::options::{LogTime, Monitor, Options, Port, Profile};
-use super::tls::Tls;
+use super::tls::{Ocsp, Tls};
 use super::websocket::WebSocket;
 use crate::notation::{duration_text, format_duration, join_host_port, split_host_port};
 
@@ -111,6 +112,7 @@ settings! {
     /// The files that the command line names, which stand in for those of the block.
     tls_files: Tls,
     allow_non_tls: bool,
+    ocsp: Ocsp,
     websocket: super::websocket::Block,
     proxy_protocol: bool,
     connect_error_reports: i64,
@@ -153,10 +155,7 @@ impl Settings {
         native::fill_in(&mut self);
         let (max_control_line, max_payload, max_pending) = self.message_limits()?;
         let (lame_duck_duration, lame_duck_grace_period) = self.lame_duck()?;
-        let server_name = text(self.server_name.clone());
-        if server_name.as_ref().is_some_and(|name| name.contains(' ')) {
-            return Err("server name cannot contain spaces".to_owned());
-        }
+        let server_name = self.name()?;
         let client_advertise = text(self.client_advertise.clone());
         client_advertise.as_deref().map_or(Ok(()), check_advertise)?;
         if let Some(feature) = self.missing() {
@@ -199,6 +198,7 @@ impl Settings {
             accounts,
             tls: self.tls(),
             allow_non_tls: self.allow_non_tls.unwrap_or(false),
+            staples: self.staples(),
             websocket: self.websocket(authorization.operator.is_some())?,
             authorization,
             proxy_protocol: self.proxy_protocol.unwrap_or(false),
@@ -307,6 +307,14 @@ impl Settings {
         }
     }
 
+    fn name(&self) -> Result<Option<String>, String> {
+        let name = text(self.server_name.clone());
+        if name.as_ref().is_some_and(|name| name.contains(' ')) {
+            return Err("server name cannot contain spaces".to_owned());
+        }
+        Ok(name)
+    }
+
     /// Who may connect, and all accounts.
     fn who(&self) -> Result<(Authorization, Directory), String> {
         let (operator, vouched) = super::operator::resolve(self)?.unzip();
@@ -314,6 +322,11 @@ impl Settings {
         let authorization = Authorization { operator, ..Authorization::resolve(self)? };
         authorization.callout.as_ref().map_or(Ok(()), |callout| callout.check(&accounts))?;
         Ok((authorization, accounts))
+    }
+
+    /// What is stapled to certificates, and the folder to keep staples in.
+    fn staples(&self) -> (Option<Ocsp>, Option<PathBuf>) {
+        (self.ocsp.clone(), text(self.store_dir.clone()).map(Into::into))
     }
 
     fn websocket(&self, has_operator: bool) -> Result<Option<WebSocket>, String> {

@@ -462,9 +462,23 @@ fn check_seconds(node: &Node, prefix: &str) -> Result<(), String> {
 }
 
 /// `ocsp`: what to staple to certificates. By default only those that demand it are stapled.
-pub(super) fn check_ocsp(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ocsp {
+    /// `auto`, `always`, `must` or `never`.
+    pub mode: String,
+    /// Whom to ask instead of those that certificates name.
+    pub urls: Vec<String>,
+}
+
+/// Reads `ocsp`.
+pub(super) fn set_ocsp(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
+    let mut ocsp = Ocsp { mode: "auto".to_owned(), urls: Vec::new() };
     let block: &Map = match &node.value {
-        Value::Bool(_) => return Ok(()),
+        Value::Bool(on) => {
+            let mode = if *on { "auto" } else { "never" }.to_owned();
+            reader.settings.ocsp = Some(Ocsp { mode, ..ocsp });
+            return Ok(());
+        }
         Value::Map(block) => block,
         other => {
             let found = other.type_name();
@@ -475,21 +489,21 @@ pub(super) fn check_ocsp(reader: &mut Reader, _: &str, node: &Node) -> Result<()
         match key {
             "mode" => {
                 let mode = text(node)?.to_lowercase();
-                if !["always", "must", "never", "auto"].contains(&mode.as_str()) {
+                if ["always", "must", "never", "auto"].contains(&mode.as_str()) {
+                    ocsp.mode = mode;
+                } else {
                     let reason = "error parsing ocsp config: unsupported ocsp mode string";
                     reader.errors.push(at(node, reason));
                 }
-                if ["always", "must"].contains(&mode.as_str()) {
-                    reader.settings.missing_features.push(format!("ocsp: {mode}"));
-                }
             }
-            "urls" => drop(array(node)?),
-            "url" => drop(text(node)?),
+            "urls" => ocsp.urls = array(node)?.iter().map(text).collect::<Result<_, _>>()?,
+            "url" => ocsp.urls = vec![text(node)?],
             _ => {
                 return Err(at(node, "error parsing ocsp config: unsupported field string"));
             }
         }
     }
+    reader.settings.ocsp = Some(ocsp);
     Ok(())
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Link {
     pub(crate) polling: bool,
     /// Is it only waited for what is under way to end?
     pub(crate) closing: bool,
+    /// Is it among those whose socket is to be closed?
+    pub(crate) leaving: bool,
     /// Is writing to be shut once all is written?
     pub(crate) shut_when_written: bool,
     /// Input that came while reading was paused.
@@ -52,7 +54,7 @@ impl Link {
 
     /// Is nothing under way any more?
     pub(crate) const fn is_quiet(&self) -> bool {
-        !self.receiving && !self.polling
+        !self.receiving && !self.polling && !self.leaving
     }
 
     /// Writes what the socket takes without waiting.

@@ -15,6 +15,7 @@
 //! through glommio makes about five.
 
 mod disk;
+mod doors;
 pub(crate) mod gate;
 mod keys;
 pub(crate) mod lanes;
@@ -26,12 +27,11 @@ mod speech;
 
 use std::collections::VecDeque;
 use std::net::{Shutdown, TcpListener};
-use std::os::fd::AsFd as _;
 use std::sync::mpsc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use base::{CoreId, Duration, Moment, Slot, Time, Wall};
-use shard::{Config, Door, Effects, Owner, Shard, Socket, Stage};
+use shard::{Config, Effects, Owner, Shard, Stage};
 use storage::Store;
 
 use crate::auth::Provers;
@@ -39,11 +39,12 @@ use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{Notices, Outlet};
 use disk::Disk;
+use doors::Doors;
 use gate::upgrade::Terms;
 use gate::{Gatehouse, Secrets};
 use keys::Keyring;
 use lanes::Lanes;
-use links::{Link, Links, Written, peer_of};
+use links::{Link, Links, Written};
 use meter::Meter;
 pub(crate) use orders::{Command, Report};
 use ring::{Event, Kind, Ring};
@@ -54,10 +55,6 @@ pub(crate) use speech::Speech;
 /// cache.
 const RECEIVE_BUFFERS: u16 = 32;
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
-/// How long to wait before accepting again after that failed, for want of descriptors say.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// The place of the port for clients among the listeners.
-const CLIENT_DOOR: Slot = Slot(0);
 /// How long a stop waits for peers to take what was written to them.
 const STOP_WAIT: Duration = Duration::from_millis(500);
 
@@ -107,11 +104,9 @@ struct Reactor {
     effects: Effects,
     /// The disk that this core stores on, if it does.
     disk: Option<Disk>,
-    /// The ports for clients and for WebSocket, on the core that accepts.
-    listeners: [Option<TcpListener>; 2],
-    accept_again: Time,
-    /// Which of them are to be listened to again then.
-    not_accepting: [bool; 2],
+    doors: Doors,
+    /// Connections whose socket is to be closed.
+    leaving: VecDeque<Slot>,
     commands: mpsc::Receiver<Command>,
     provers: Provers,
     reports: mpsc::Sender<Report>,
@@ -256,11 +251,7 @@ impl Reactor {
         let now = Time(1).after(parts.started.elapsed());
         let mut ring = Ring::new(RECEIVE_BUFFERS, RECEIVE_BUFFER_BYTES)?;
         ring.listen_for_bell(parts.lanes.descriptor());
-        for (listener, number) in parts.listeners.iter().zip(0..) {
-            if let Some(listener) = listener {
-                ring.accept(listener.as_fd(), Slot(number));
-            }
-        }
+        let doors = Doors::open(parts.listeners, &mut ring)?;
         let mut shard = Shard::new(parts.core, parts.cores, parts.seed, parts.config, now);
         let mut disk = None;
         if let Some(jetstream) = parts.jetstream {
@@ -293,9 +284,8 @@ impl Reactor {
             events: Vec::new(),
             effects: Effects::default(),
             disk,
-            listeners: parts.listeners,
-            not_accepting: [false; 2],
-            accept_again: Time::NEVER,
+            doors,
+            leaving: VecDeque::new(),
             commands: parts.commands,
             provers: parts.provers,
             reports: parts.reports,
@@ -322,10 +312,7 @@ impl Reactor {
             self.take_up_resumed();
             self.take_events();
             self.desk.shake_hands();
-            if now >= self.accept_again {
-                self.accept_again = Time::NEVER;
-                self.arm_accept();
-            }
+            self.doors.admit(&mut self.desk, &mut self.ring, now, &self.logger);
             self.desk.shard.serve();
             self.desk.lanes.send(&mut self.desk.shard);
             self.desk.shard.end_turn(&mut self.effects);
@@ -345,6 +332,8 @@ impl Reactor {
     fn rest(&mut self) -> std::io::Result<()> {
         let again = std::mem::take(&mut self.again)
             || !self.desk.resumed.is_empty()
+            || !self.leaving.is_empty()
+            || self.doors.are_knocked()
             || self.desk.gatehouse.is_busy();
         if again {
             return self.ring.enter(None);
@@ -360,7 +349,7 @@ impl Reactor {
             self.desk.lanes.own.bell.get_up();
             return self.ring.enter(None);
         }
-        let due = self.desk.shard.next_due().min(self.accept_again);
+        let due = self.desk.shard.next_due().min(self.doors.next_due());
         let due = due.min(self.outlet.next_due(self.now()));
         let due = self.stopping.map_or(due, |deadline| due.min(deadline));
         let due = self.store().map_or(due, |store| due.min(store.next_due()));
@@ -406,7 +395,7 @@ impl Reactor {
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             match event.kind {
-                Kind::Accept => self.on_accept(&event),
+                Kind::Accept => self.doors.note(&event),
                 Kind::Receive => self.on_receive(&event),
                 Kind::Writable => self.on_writable(event.slot),
                 Kind::Bell => self.on_bell(event.more),
@@ -415,35 +404,6 @@ impl Reactor {
             }
         }
         self.events = events;
-    }
-
-    fn on_accept(&mut self, event: &Event) {
-        match event.error() {
-            None => {
-                let peer = peer_of(event.result);
-                let door = if event.slot == CLIENT_DOOR { Door::Client } else { Door::WebSocket };
-                self.desk.shard.accepted_by(door, Socket(event.result), peer);
-            }
-            Some(error) if error.raw_os_error() != Some(libc::ECANCELED) => {
-                self.logger.error(format_args!("Temporary Client Accept Error ({error})"));
-            }
-            Some(_) => {}
-        }
-        if !event.more && self.listeners[event.slot.index()].is_some() {
-            self.not_accepting[event.slot.index()] = true;
-            // After a success it ended only because too many completions waited.
-            let pause = if event.result < 0 { ACCEPT_RETRY } else { Duration::ZERO };
-            self.accept_again = self.now().after(pause);
-        }
-    }
-
-    fn arm_accept(&mut self) {
-        for (listener, number) in self.listeners.iter().zip(0..) {
-            let needed = std::mem::take(&mut self.not_accepting[number as usize]);
-            if let Some(listener) = listener.as_ref().filter(|_| needed) {
-                self.ring.accept(listener.as_fd(), Slot(number));
-            }
-        }
     }
 
     fn on_receive(&mut self, event: &Event) {
@@ -507,7 +467,7 @@ impl Reactor {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Stop => {
-                    self.stop_accepting();
+                    self.doors.close(&mut self.ring);
                     self.desk.shard.stop();
                     self.stopping = Some(self.now().after(STOP_WAIT));
                     self.again = true;
@@ -533,14 +493,6 @@ impl Reactor {
                     let _ = told.send(self.desk.meter.clone());
                 }
                 Command::Speak(speech) => speech.publish(&mut self.desk.shard),
-            }
-        }
-    }
-
-    fn stop_accepting(&mut self) {
-        for number in 0..2 {
-            if self.listeners[number].take().is_some() {
-                self.ring.cancel(Kind::Accept, Slot(number as u32));
             }
         }
     }
@@ -590,6 +542,7 @@ impl Reactor {
         for slot in effects.close.drain(..) {
             self.close(slot);
         }
+        self.see_off();
         for slot in std::mem::take(&mut self.desk.blocked) {
             let link = self.desk.links.get_mut(slot);
             if link.is_in_use() && !link.polling && !link.closing {
@@ -604,7 +557,7 @@ impl Reactor {
             drop(self.reports.send(Report::Reconfigured(effects.reconfigured)));
         }
         if effects.stop_accepting {
-            self.stop_accepting();
+            self.doors.close(&mut self.ring);
         }
         if effects.drained {
             drop(self.reports.send(Report::Drained));
@@ -650,11 +603,8 @@ impl Reactor {
             return;
         }
         link.closing = true;
-        self.desk.say_farewell(slot);
-        let link = self.desk.links.get(slot);
-        // Ends whatever is under way on the socket.
-        link.shut(Shutdown::Both);
-        self.finish_close(slot);
+        link.leaving = true;
+        self.leaving.push_back(slot);
     }
 
     fn finish_close(&mut self, slot: Slot) {

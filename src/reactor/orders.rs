@@ -10,6 +10,7 @@ use super::meter::Meter;
 use super::speech::Speech;
 use crate::auth::Answered;
 use crate::log;
+use crate::staple::Renewal;
 
 /// What the boot thread tells a core.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub(crate) enum Command {
     Speak(Box<Speech>),
 }
 
-/// What a core, or the signal thread, tells the boot thread.
+/// What a core, the signal thread, or the one that keeps staples fresh, tells the boot thread.
 #[derive(Debug)]
 pub(crate) enum Report {
     /// The core runs.
@@ -51,6 +52,8 @@ pub(crate) enum Report {
     Stopped,
     /// A signal came.
     Signal(Signal),
+    /// A certificate's staple was renewed.
+    Renewed(Renewal),
     /// The configuration is to be read again.
     Reload(oneshot::Sender<Result<(), String>>),
 }

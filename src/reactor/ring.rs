@@ -1,6 +1,6 @@
 //! The `io_uring` of one core: its sockets, and its files.
 //!
-//! Single issuer, deferred task work, multishot accept and receive into provided buffers. Writing
+//! Single issuer, deferred task work, multishot receive into provided buffers. Writing
 //! is a direct non-blocking `send` outside the ring, since at the end of a turn it almost always
 //! takes everything at once; what would block waits for a poll on the ring. So the kernel never
 //! holds a buffer of a connection, and closing one needs no bookkeeping of them
@@ -155,11 +155,9 @@ impl Ring {
         Ok(Self { uring: ring, buffers, file_work, waiting, enters: 0 })
     }
 
-    /// Accepts connections until cancelled. The sockets stay blocking: the ring would otherwise
-    /// not wait for input.
-    pub(crate) fn accept(&mut self, listener: BorrowedFd<'_>, number: Slot) {
-        let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd()))
-            .flags(libc::SOCK_CLOEXEC)
+    /// Waits once until somebody wants to connect.
+    pub(crate) fn poll_listener(&mut self, listener: BorrowedFd<'_>, number: Slot) {
+        let entry = opcode::PollAdd::new(Fd(listener.as_raw_fd()), libc::POLLIN as u32)
             .build()
             .user_data(user_data(Kind::Accept, number));
         self.push(entry);

@@ -88,7 +88,10 @@ impl Shard {
             return;
         }
         let entrance = Entrance { door, owes_info: true, ..Entrance::default() };
-        self.wires.get_mut(slot).entrance = Some(Box::new(entrance));
+        let connection = self.wires.get_mut(slot);
+        connection.entrance = Some(Box::new(entrance));
+        // In the middle of a handshake a PING would be taken for a part of it.
+        connection.liveness.ping_due = Time::NEVER;
         if door == Door::WebSocket {
             let secure = self.config.websocket.as_ref().is_some_and(|door| door.tls);
             self.advance(slot, if secure { Stage::Handshake } else { Stage::Upgrade });
@@ -373,6 +376,10 @@ impl Shard {
             self.greet(slot);
         }
         self.set_auth_due(slot);
+        let liveness = &mut self.wires.connections.get_mut(slot.0).liveness;
+        if liveness.ping_due == Time::NEVER {
+            liveness.set_first_ping(self.config.ping_interval, self.now, &mut self.random);
+        }
         let connection = self.wires.get(slot);
         let refused = connection.refused && connection.is_open();
         self.arm(slot);

@@ -316,3 +316,16 @@ fn a_large_message_in_pieces_is_the_same_for_all_its_subscribers() {
         }
     }
 }
+
+#[test]
+fn a_handshake_that_takes_long_hears_no_ping() {
+    let tls = shard::way_in::Tls { timeout: Duration::from_secs(30), ..Default::default() };
+    let config = Config { tls: Some(tls), ..Config::default() };
+    let mut server = Server::new(1, &config);
+    let (core, slot) = server.connect(1);
+    server.pass(Duration::from_secs(20));
+    assert_eq!(server.heard(core, slot), "");
+    server.cores[core].secured(slot, shard::Secured::default());
+    server.pass(Duration::from_secs(20));
+    assert_eq!(server.heard(core, slot), "PING\r\n");
+}

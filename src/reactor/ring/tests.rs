@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, IntoRawFd as _};
 use std::os::unix::net::UnixStream;
 
 use super::super::links::{Link, Written};
@@ -198,7 +198,6 @@ fn a_descriptor_that_was_handed_over_goes_on_in_another_ring() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     let mut first = small_ring();
-    first.accept(listener.as_fd(), Slot(0));
     let mut peers: Vec<TcpStream> = (0..3)
         .map(|number: u8| {
             let mut peer = TcpStream::connect(address).expect("it listens");
@@ -208,8 +207,12 @@ fn a_descriptor_that_was_handed_over_goes_on_in_another_ring() {
         })
         .collect();
     let mut queue = VecDeque::new();
-    let numbers: Vec<i32> =
-        (0..3).map(|_| next(&mut first, &mut queue, Kind::Accept).result).collect();
+    let mut accept = |_| {
+        first.poll_listener(listener.as_fd(), Slot(0));
+        next(&mut first, &mut queue, Kind::Accept);
+        listener.accept().expect("somebody is there").0.into_raw_fd()
+    };
+    let numbers: Vec<i32> = (0..3).map(&mut accept).collect();
     let received = std::thread::spawn(move || {
         let mut second = small_ring();
         let mut received = Vec::new();
