@@ -68,7 +68,9 @@ impl Filter {
             if grammar::has_wildcard(pattern) {
                 names = None;
             }
-            names.iter_mut().for_each(|names| names.push(pattern.into()));
+            if let Some(names) = &mut names {
+                names.push(pattern.into());
+            }
         }
         let is_all = tree.as_deref().is_none_or(|root| root.is_open);
         let tree = tree.filter(|_| !is_all);
