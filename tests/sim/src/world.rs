@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-use base::{AccountId, CoreId, Duration, Moment, Random, Slot, Time, Wall};
-use jetstream::{AccountLimits, JetStream};
+use base::{CoreId, Duration, Moment, Random, Slot, Time, Wall};
+use jetstream::JetStream;
 use shard::{Config, Effects, Peer, Shard, Socket};
 
 /// Where a core is in its turn. The order is the reactor's.
@@ -187,17 +187,12 @@ impl World {
         self.cores[core].stage
     }
 
-    /// A core stores messages for an account from now on.
-    pub fn store_on(
-        &mut self,
-        core: usize,
-        jetstream: Box<JetStream>,
-        account: (AccountId, String, AccountLimits),
-    ) {
+    /// A core stores messages from now on, for the accounts that may.
+    pub fn store_on(&mut self, core: usize, jetstream: Box<JetStream>) {
         let moment = self.moment();
         let shard = &mut self.cores[core].shard;
         shard.begin_turn(moment);
-        shard.start_jetstream(jetstream, std::iter::once(account));
+        shard.start_jetstream(jetstream);
     }
 
     fn moment(&self) -> Moment {

@@ -32,9 +32,10 @@ mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ::jetstream::{AccountLimits, JetStream};
+use ::jetstream::JetStream;
 use ::storage::{DiskCompletion, Store, StoreOptions, Sync};
-use base::{AccountId, Duration, Random, Time};
+use accounts::StorageLimits;
+use base::{Duration, Random, Time};
 use shard::Config;
 
 use crate::storage::disk::Disk;
@@ -268,11 +269,12 @@ impl Simulation {
     }
 
     fn begin_world(&mut self, store: Store) {
-        let config = Config {
+        let mut config = Config {
             max_pending: 1 << 30,
             write_deadline: Duration::from_hours(1),
             ..Config::default()
         };
+        config.accounts.accounts[0].jetstream = Some(StorageLimits::default());
         // The world's clock goes on, that of the process begins anew.
         let wall = self.wall() + self.random.below(1_500_000_000) as i64;
         let large = self.random.below(4) > 0;
@@ -280,8 +282,7 @@ impl Simulation {
         self.world.ahead = wall - self.world.now.0 as i64;
         let rules = ::jetstream::Config { seed: self.seed, ..::jetstream::Config::default() };
         let jetstream = Box::new(JetStream::new(rules, store));
-        let account = (AccountId::GLOBAL, "$G".to_owned(), AccountLimits::default());
-        self.world.store_on(self.home, jetstream, account);
+        self.world.store_on(self.home, jetstream);
     }
 
     fn wall(&self) -> i64 {
