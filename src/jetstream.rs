@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use ::jetstream::{AccountLimits, Config as Rules, JetStream};
-use accounts::{Directory, StorageLimits};
+use ::jetstream::{Config as Rules, JetStream};
 use base::AccountId;
 use nix::sys::statvfs::statvfs;
 use shard::Config;
@@ -16,15 +15,11 @@ use crate::notation::{error_text, friendly_bytes};
 /// Three quarters of what there is, as the reference takes without a limit.
 const SHARE: (u64, u64) = (3, 4);
 
-/// An account that may store messages, its name, and how much.
-pub(crate) type Tenant = (AccountId, String, AccountLimits);
-
 /// What the core that stores messages is started with.
 pub(crate) struct Parts {
     pub(crate) rules: Rules,
     pub(crate) options: Options,
     pub(crate) seed: u64,
-    pub(crate) tenants: Vec<Tenant>,
 }
 
 /// Settles the limits and says in the log what is to be kept where.
@@ -53,32 +48,10 @@ pub(crate) fn prepare(
         seed,
     };
     announce(options, &rules, logger);
-    let tenants = tenants(&config.accounts)?;
-    Ok(Parts { rules, options: options.clone(), seed, tenants })
-}
-
-/// Who may store messages.
-fn tenants(directory: &Directory) -> Result<Vec<Tenant>, String> {
-    if directory.get(AccountId::SYSTEM).jetstream.is_some() {
+    if config.accounts.get(AccountId::SYSTEM).jetstream.is_some() {
         return Err("jetstream can not be enabled on the system account".to_owned());
     }
-    let limited = directory.present().filter_map(|(id, account)| {
-        Some((id, account.name.clone(), limits_of(&account.jetstream?)))
-    });
-    Ok(limited.collect())
-}
-
-fn limits_of(limits: &StorageLimits) -> AccountLimits {
-    AccountLimits {
-        max_memory: limits.memory,
-        max_store: limits.file,
-        max_streams: limits.streams,
-        max_consumers: limits.consumers,
-        max_ack_pending: limits.ack_pending,
-        memory_max_stream_bytes: limits.memory_stream,
-        store_max_stream_bytes: limits.file_stream,
-        max_bytes_required: limits.max_bytes_required,
-    }
+    Ok(Parts { rules, options: options.clone(), seed })
 }
 
 fn announce(options: &Options, rules: &Rules, logger: &Logger) {
@@ -123,7 +96,7 @@ impl Parts {
         self,
         encryption: Option<Encryption>,
         recover: impl FnOnce(&mut Store) -> Result<(), String>,
-    ) -> Result<(Box<JetStream>, Vec<Tenant>), String> {
+    ) -> Result<Box<JetStream>, String> {
         let sync = match self.options.sync {
             Sync::Always => storage::Sync::Always,
             Sync::Every(interval) => storage::Sync::Every(interval),
@@ -132,6 +105,6 @@ impl Parts {
         let options = StoreOptions { sync, seed, encryption, ..StoreOptions::default() };
         let mut store = Store::open(options);
         recover(&mut store)?;
-        Ok((Box::new(JetStream::new(self.rules, store)), self.tenants))
+        Ok(Box::new(JetStream::new(self.rules, store)))
     }
 }

@@ -17,6 +17,7 @@ pub mod monitor;
 pub mod notation;
 pub mod process;
 pub mod reactor;
+mod resolver;
 mod staple;
 mod tls;
 pub mod top;

@@ -327,6 +327,30 @@ fn load_pair(pair: &Pair, digest: &mut Sha256) -> Result<CertifiedKey, String> {
     Ok(CertifiedKey::new(chain, key))
 }
 
+/// What this server itself goes to others with, by the files of a block or by what is usual. The
+/// error is one line for the user.
+pub(crate) fn load_client(tls: Option<&Tls>) -> Result<Arc<rustls::ClientConfig>, String> {
+    let usual = Tls::default();
+    let tls = tls.unwrap_or(&usual);
+    let mut digest = Sha256::new();
+    let roots = authorities(tls, &mut digest)?;
+    let builder =
+        rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots);
+    let Some(pair) = tls.pairs.first() else {
+        return Ok(Arc::new(builder.with_no_client_auth()));
+    };
+    let chain = CertificateDer::pem_slice_iter(&read(&pair.certificate, &mut digest)?)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("{}: {error}", pair.certificate))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&pair.key, &mut digest)?)
+        .map_err(|error| format!("{}: {error}", pair.key))?;
+    let config = builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?;
+    Ok(Arc::new(config))
+}
+
 /// The authorities of clients' certificates; those of the system where no file is named.
 fn authorities(tls: &Tls, digest: &mut Sha256) -> Result<RootCertStore, String> {
     let text = match &tls.authorities {

@@ -19,6 +19,8 @@ mod query;
 mod shard_cores;
 #[path = "fuzz/bodies/storage.rs"]
 mod storage_files;
+#[path = "fuzz/bodies/tokens.rs"]
+mod tokens;
 #[path = "fuzz/bodies/wire.rs"]
 mod wire_bytes;
 
@@ -49,6 +51,11 @@ fn shard() {
 #[test]
 fn config() {
     run_seeds("config", config::run);
+}
+
+#[test]
+fn tokens() {
+    run_seeds("tokens", tokens::run);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod callout;
 use std::collections::HashMap;
 use std::sync::mpsc;
 
+use accounts::{Statement, StatementFault, Token};
 use nkeys::KeyPair;
 use sha2::{Digest as _, Sha256};
 use shard::{
@@ -209,6 +210,33 @@ impl Prover {
         hash.update(offered);
         hash.finalize().into()
     }
+}
+
+/// An account's token, with only those activation tokens within that are signed as they say.
+pub(crate) fn read_statement(text: &str) -> Result<Statement, StatementFault> {
+    let mut statement = Statement::read(text)?;
+    if signer(statement.signature()).is_none() {
+        return Err(StatementFault::Signature);
+    }
+    let unsigned: Vec<usize> = statement
+        .activation_signatures()
+        .filter(|(_, signature)| signer(signature).is_none())
+        .map(|(place, _)| place)
+        .collect();
+    for place in unsigned {
+        statement.void_activation(place);
+    }
+    Ok(statement)
+}
+
+/// A token that is about nothing in particular, and signed as it says.
+pub(crate) fn read_generic(text: &str) -> Option<Token> {
+    Token::read_generic(text).filter(|token| signer(&token.signature).is_some())
+}
+
+/// Is it the public key of an account?
+pub(crate) fn is_account_key(text: &str) -> bool {
+    text.starts_with('A') && KeyPair::from_public_key(text).is_ok()
 }
 
 /// The public key whose signature it is.

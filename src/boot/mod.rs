@@ -2,10 +2,12 @@
 
 mod machine;
 mod settings;
+mod switch;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,6 @@ use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
 use shard::{Config, way_in};
-use tokio::sync::oneshot;
 
 use crate::auth::{Keys, Pool};
 use crate::config::{Options, Port, reload};
@@ -25,7 +26,7 @@ use crate::jetstream;
 use crate::listen;
 use crate::log::{self, Logger};
 use crate::memory;
-use crate::monitor::{self, Notice, Notices, Reach, Settled};
+use crate::monitor::{self, Notice, Notices, Reach};
 use crate::process::{self, PortsFile};
 use crate::reactor::gate::upgrade::Terms;
 use crate::reactor::lanes::{End, Lanes, Waker};
@@ -34,6 +35,7 @@ use crate::staple::{self, Renewal};
 use crate::tls::Files;
 use machine::{check_machine, chosen_cpus, raise_descriptor_limit};
 use settings::{advertised, random_seed, shard_config_after};
+use switch::Switching;
 
 pub(crate) use machine::{MEMLOCK_LEAST, check_ring};
 pub use settings::shard_config;
@@ -104,20 +106,7 @@ struct Server {
     ports_file: Option<PortsFile>,
     notices: Notices,
     lame_duck: bool,
-    reloading: Reloading,
-}
-
-/// Who asked for a reload, to be told how it ended.
-type Asker = oneshot::Sender<Result<(), String>>;
-
-/// A reload under way, if one is.
-#[derive(Default)]
-struct Reloading {
-    /// Cores that have yet to say that the configuration holds for everyone.
-    cores: usize,
-    askers: Vec<Asker>,
-    /// Who asked meanwhile: then the file is read once more.
-    again: Option<Vec<Asker>>,
+    switching: Switching,
 }
 
 struct Core {
@@ -171,13 +160,12 @@ impl Server {
             ports_file: None,
             notices,
             lame_duck: false,
-            reloading: Reloading::default(),
+            switching: Switching::default(),
         };
+        server.resolve_accounts(&reports_in)?;
         let seed = random_seed();
-        let mut jetstream = match &server.options.jetstream {
-            Some(options) => Some(jetstream::prepare(options, &server.config, seed, logger)?),
-            None => None,
-        };
+        let prepare = |options| jetstream::prepare(options, &server.config, seed, logger);
+        let mut jetstream = server.options.jetstream.as_ref().map(prepare).transpose()?;
         let started = (Instant::now(), monitor::wall());
         let parts = ([Some(listener), websocket], seed, started.0);
         server.start_cores(count, &cpus, parts, &reports_in, &mut jetstream)?;
@@ -188,6 +176,7 @@ impl Server {
             started,
             listener: watched,
             outward: (reports_in, logger.clone()),
+            resolver: server.resolver(),
         })?;
         server.announce()?;
         Ok(server)
@@ -219,6 +208,7 @@ impl Server {
                 terms: self.options.websocket.as_ref().map(Terms::new),
                 lanes,
                 provers,
+                resolver: self.resolver(),
                 commands: commands_out,
                 reports: reports.clone(),
                 notices: self.notices.clone(),
@@ -273,7 +263,7 @@ impl Server {
 
     fn run(mut self) -> ExitCode {
         loop {
-            match self.reports.recv() {
+            match self.next_report() {
                 Ok(Report::Signal(signal)) => {
                     if self.on_signal(signal) {
                         return self.stop(ExitCode::SUCCESS);
@@ -288,12 +278,16 @@ impl Server {
                 }
                 Ok(Report::Reconfigured(count)) => self.note_reconfigured(count),
                 Ok(Report::Reload(asker)) => self.reload(vec![asker]),
+                Ok(Report::Learned(learned)) => self.learn(*learned),
                 Ok(Report::Renewed(Renewal::Staple(door, staple))) => {
                     self.secrets.restaple(door, staple.as_ref());
                     self.tell(|| Command::Secure(self.secrets.secrets()));
                 }
                 Ok(Report::Ready | Report::Stopped) => {}
-                Err(mpsc::RecvError) => unreachable!("the signal thread holds the other end"),
+                Err(RecvTimeoutError::Timeout) => self.lapse(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    unreachable!("the signal thread holds the other end")
+                }
             }
         }
     }
@@ -315,90 +309,6 @@ impl Server {
             _ => {}
         }
         false
-    }
-
-    /// A reload is over when what it changed holds for every connection.
-    fn note_reconfigured(&mut self, count: u32) {
-        self.reloading.cores -= count as usize;
-        if self.reloading.cores > 0 {
-            return;
-        }
-        self.logger.info(reload::summary(&self.options));
-        for asker in std::mem::take(&mut self.reloading.askers) {
-            // Whoever asked may be gone.
-            let _ = asker.send(Ok(()));
-        }
-        if let Some(askers) = self.reloading.again.take() {
-            self.reload(askers);
-        }
-    }
-
-    fn reload(&mut self, mut askers: Vec<Asker>) {
-        if self.reloading.cores > 0 {
-            self.reloading.again.get_or_insert_default().append(&mut askers);
-            return;
-        }
-        let fresh = reload::read(&self.options).and_then(|options| {
-            let mut changes = reload::diff(&self.options, &options)?;
-            let mut secrets = Files::read(&options)?;
-            changes.extend(self.secrets.changes(&secrets));
-            let upkeep = staple(&mut secrets, &options, &self.reports_in, &self.logger)?;
-            Ok((options, (secrets, upkeep), changes))
-        });
-        match fresh {
-            Ok((options, (secrets, upkeep), changes)) => {
-                self.reloading.askers = askers;
-                self.upkeep = upkeep;
-                self.secure(secrets);
-                self.put_in_force(options, changes);
-            }
-            Err(problem) => {
-                self.logger.error(format_args!("Failed to reload server configuration: {problem}"));
-                for asker in askers {
-                    let _ = asker.send(Err(problem.clone()));
-                }
-            }
-        }
-    }
-
-    fn put_in_force(&mut self, options: Options, changes: Vec<reload::Change>) {
-        let fresh = shard_config_after(&options, &self.config.accounts, &self.keys);
-        let mut config = Config {
-            server_name: self.config.server_name.clone(),
-            nonce_key: self.config.nonce_key,
-            port: advertised(&options).1.unwrap_or(self.address.port()),
-            ..fresh
-        };
-        if let (Some(door), Some(address)) = (&mut config.websocket, self.websocket) {
-            door.port = address.port();
-        }
-        self.options = options;
-        for change in changes {
-            self.apply(&change);
-        }
-        self.tell(|| Command::Reconfigure(Box::new(config.clone())));
-        self.config = config;
-        self.reloading.cores = self.cores.len();
-        self.notices.send(Notice::Settled(Box::new(self.settled())));
-    }
-
-    /// Lets later handshakes be made by these.
-    fn secure(&mut self, secrets: Files) {
-        secrets.warn(&self.logger);
-        self.secrets = secrets;
-        self.tell(|| Command::Secure(self.secrets.secrets()));
-    }
-
-    /// What is in force from now on.
-    fn settled(&self) -> Settled {
-        Settled {
-            options: self.options.clone(),
-            config: self.config.clone(),
-            directory: self.config.accounts.clone(),
-            https: self.secrets.monitor(),
-            certificates_end: self.secrets.ends(),
-            loaded: monitor::wall(),
-        }
     }
 
     /// Applies what is not the cores' business, and logs the change.

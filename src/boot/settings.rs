@@ -20,8 +20,13 @@ pub fn shard_config(options: &Options) -> Config {
 
 /// The same for a server with keys, whose accounts were others before.
 pub(super) fn shard_config_after(options: &Options, earlier: &Directory, keys: &Keys) -> Config {
-    let mut accounts = options.accounts.clone().after(earlier);
-    if options.jetstream.is_some() && accounts.is_global_only() {
+    let vouched = options.authorization.vouching.is_some();
+    let mut accounts = options.accounts.clone();
+    if !vouched {
+        // Where an operator vouches for accounts, the ledger keeps their places.
+        accounts = accounts.after(earlier);
+    }
+    if options.jetstream.is_some() && !vouched && accounts.is_global_only() {
         // Where nobody else is named, everybody stores messages in the global account.
         accounts.accounts[0].jetstream = Some(StorageLimits::default());
     }

@@ -10,9 +10,9 @@ use super::exchange::{self, Offers};
 use super::jetstream;
 use super::mappings;
 use super::nkey::{self, Kind};
-use super::schema::{Reader, at, boolean, integer, text};
+use super::schema::{Reader, at, integer, text};
 use super::tree::{Map, Node, Value};
-use crate::notation::{parse_duration, quote};
+use crate::notation::quote;
 
 /// The account that is always there.
 const GLOBAL: &str = "$G";
@@ -271,59 +271,6 @@ pub(super) fn check_operators(_: &mut Reader, _: &str, node: &Node) -> Result<()
         }
         other => Err(unsupported(&format!("unsupported type {}", other.type_name()))),
     }
-}
-
-/// `resolver`.
-pub(super) fn check_resolver(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> {
-    const FORM: &str = "error parsing account resolver, should be MEM or  URL(\"url\") or a map \
-                        containing dir and type state=[FULL|CACHE])";
-    let block = match &node.value {
-        Value::String(_) => {
-            let word = text(node)?.to_uppercase();
-            let known = ["MEM", "URL"].iter().any(|kind| word.contains(kind));
-            return if known { Ok(()) } else { Err(at(node, FORM)) };
-        }
-        Value::Map(block) => block,
-        other => {
-            let found = other.type_name();
-            let reason = format!("error parsing operator resolver, wrong type {found}");
-            return Err(at(node, &reason));
-        }
-    };
-    for (key, field) in block.iter() {
-        match key {
-            "dir" | "type" => drop(text(field)?),
-            "allow_delete" | "hard_delete" => drop(boolean(field)?),
-            "limit" => drop(integer(field)?),
-            "ttl" | "interval" | "timeout" => {
-                parse_duration(&text(field)?).map_err(|problem| at(node, &problem.to_string()))?;
-            }
-            // The reference looks for the keys it knows and leaves others alone.
-            _ => {}
-        }
-    }
-    let kind = block.get("type").map(text).transpose()?.unwrap_or_default().to_uppercase();
-    let has = |key: &str| block.get(key).is_some();
-    let mut complain = |reason: &str| reader.errors.push(at(node, reason));
-    match kind.as_str() {
-        "MEM" | "MEMORY" => return Ok(()),
-        "CACHE" | "FULL" => {}
-        _ => return Err(at(node, FORM)),
-    }
-    if !has("dir") {
-        complain("dir has no value and needs to point to a directory");
-    }
-    if kind == "CACHE" {
-        for (key, what) in [("interval", "sync"), ("hard_delete", "hard_delete")] {
-            if has(key) {
-                complain(&format!("CACHE does not accept {what}"));
-            }
-        }
-    }
-    if kind == "FULL" && has("ttl") {
-        complain("FULL does not accept ttl");
-    }
-    Ok(())
 }
 
 /// `resolver_preload`.

@@ -1,10 +1,11 @@
 //! Who may connect: what the file and the command line come to.
 
-use accounts::{Auth, Directory, Operator, Secret, Simple};
+use accounts::{Auth, Directory, Secret, Simple};
 use base::AccountId;
 
 use super::auth::User;
 use super::callout::Callout;
+use super::operator::Vouching;
 use super::settings::Settings;
 use super::websocket::Block;
 
@@ -20,7 +21,7 @@ pub struct Listener {
 }
 
 /// Who may connect.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Authorization {
     /// Whoever knows the token.
     pub token: Option<Secret>,
@@ -35,7 +36,7 @@ pub struct Authorization {
     /// Public keys of trusted proxies.
     pub proxies: Vec<String>,
     /// Who vouches for accounts and users instead.
-    pub operator: Option<Operator>,
+    pub vouching: Option<Vouching>,
     /// Who decides about all others, if anybody does.
     pub callout: Option<Callout>,
     /// What holds for WebSocket instead, if that is something of its own.
@@ -58,7 +59,7 @@ impl Authorization {
             no_auth_user: given(&settings.no_auth_user),
             proxy_required: settings.proxy_required.unwrap_or(false),
             proxies: settings.proxies.clone().unwrap_or_default(),
-            operator: None,
+            vouching: None,
             callout: settings.callout.clone().flatten(),
             websocket: settings.websocket.as_ref().and_then(Block::listener),
             system_only: settings.names_only_system(),
@@ -115,7 +116,7 @@ impl Authorization {
             },
             proxy_required: self.proxy_required,
             proxies: self.proxies.clone(),
-            operator: self.operator.clone().map(|operator| Box::new(operator.placed(directory))),
+            operator: self.vouching.as_ref().map(|it| Box::new(it.ledger.operator.clone())),
             callout: self.callout.as_ref().map(|callout| Box::new(callout.placed(directory))),
             websocket: self.websocket.clone().map(|listener| Simple {
                 token: listener.token,

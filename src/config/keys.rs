@@ -3,7 +3,9 @@
 use super::schema::Rule::{Bool, Duration, Integer, Known, Later, Text, With};
 use super::schema::{Reader, Row, Shape, at, integer, listen, row, text};
 use super::tree::{Node, Value};
-use super::{accounts, auth, blocks, jetstream, mappings, native, operator, tls, websocket};
+use super::{
+    accounts, auth, blocks, jetstream, mappings, native, operator, resolver, tls, websocket,
+};
 use crate::notation::{format_duration, parse_duration, quote};
 
 // What makes a feature wanted.
@@ -100,7 +102,7 @@ pub(super) static TOP: &[Row] = &[
     row(&["disable_sublist_cache", "no_sublist_cache"], Known(Shape::Bool)),
     row(&["prof_block_rate"], Known(Shape::Integer)),
     row(&["feature_flags"], Known(Shape::With(check_feature_flags))),
-    row(&["default_sentinel"], Known(Shape::Text)),
+    row(&["default_sentinel"], Text(|s, v| s.sentinel = Some(v))),
     row(&["store_dir", "storedir"], With(jetstream::set_store_dir)),
     row(&["ocsp"], With(tls::set_ocsp)),
     row(&["ocsp_cache"], Known(Shape::With(tls::check_ocsp_cache))),
@@ -117,8 +119,8 @@ pub(super) static TOP: &[Row] = &[
         &["operator", "operators", "roots", "root", "root_operators", "root_operator"],
         With(operator::set_operators),
     ),
-    row(&["resolver", "account_resolver", "accounts_resolver"], With(operator::set_resolver)),
-    row(&["resolver_tls"], Later(Shape::With(tls::check_client), always)),
+    row(&["resolver", "account_resolver", "accounts_resolver"], With(resolver::set)),
+    row(&["resolver_tls"], With(resolver::set_tls)),
     row(&["resolver_preload"], With(operator::set_preload)),
     row(&["resolver_pinned_accounts"], With(operator::set_pinned)),
     row(&["trusted", "trusted_keys"], With(operator::set_trusted_keys)),

@@ -3,18 +3,15 @@
 //! Tokens are read and their signatures checked here, when the file is, so that what comes out is
 //! true as far as the file goes. Users' tokens come with their connections.
 
-use accounts::{
-    Account, Claims, Directory, Export, ExportKind, Latency, Limits, Operator, Outcome, Proof,
-    ResponseType, Token,
-};
-use base::{AccountId, Duration};
+use accounts::{Ledger, Operator, Outcome, Proof, Statement, Token};
 
 use super::accounts as accounts_block;
 use super::auth::string_list;
+use super::resolver::{self, Resolver};
 use super::schema::{Reader, text};
 use super::settings::Settings;
 use super::tree::{Node, Value};
-use crate::auth::Prover;
+use crate::auth::{Prover, read_statement};
 use crate::notation::{error_text, quote};
 
 /// What all tokens begin with.
@@ -38,20 +35,6 @@ pub(super) fn set_trusted_keys(reader: &mut Reader, key: &str, node: &Node) -> R
     Ok(())
 }
 
-/// `resolver`: the one that holds what the file says is there.
-pub(super) fn set_resolver(reader: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
-    accounts_block::check_resolver(reader, key, node)?;
-    let kind = match &node.value {
-        Value::Map(block) => block.get("type").map(text).transpose()?.unwrap_or_default(),
-        _ => text(node)?,
-    };
-    reader.settings.has_resolver = Some(true);
-    if !kind.to_uppercase().starts_with("MEM") {
-        reader.settings.missing_features.push("resolver: URL, FULL and CACHE".to_owned());
-    }
-    Ok(())
-}
-
 /// `resolver_preload`.
 pub(super) fn set_preload(reader: &mut Reader, key: &str, node: &Node) -> Result<(), String> {
     accounts_block::check_preload(reader, key, node)?;
@@ -68,18 +51,32 @@ pub(super) fn set_pinned(reader: &mut Reader, _: &str, node: &Node) -> Result<()
     Ok(())
 }
 
+/// Who vouches for accounts, and where their tokens come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vouching {
+    /// The operator, and what is known of the accounts at the start.
+    pub ledger: Ledger,
+    /// Where others are looked for.
+    pub resolver: Resolver,
+    /// Tokens that the file names, for a resolver that keeps them.
+    pub preload: Vec<Statement>,
+}
+
 /// The operator of the settings and the accounts that it vouches for, if there is one. The system
 /// account is the one that the file names, or else the operator.
-pub(super) fn resolve(settings: &Settings) -> Result<Option<(Operator, Directory)>, String> {
+pub(super) fn resolve(settings: &Settings) -> Result<Option<Vouching>, String> {
     let named = settings.operators.clone().unwrap_or_default();
     let keys = settings.trusted_keys.clone().unwrap_or_default();
+    let sentinel = settings.sentinel.clone().unwrap_or_default();
     if named.is_empty() && keys.is_empty() {
-        return Ok(None);
+        let alone = !sentinel.is_empty();
+        let reason = "default sentinel requires operators and accounts";
+        return if alone { Err(reason.to_owned()) } else { Ok(None) };
     }
-    check_conflicts(settings, &named, &keys)?;
-    let mut operator = Operator { keys: keys.into_iter().collect(), ..Operator::default() };
+    let mut operator = Operator { keys: keys.iter().cloned().collect(), ..Operator::default() };
     let mut prover = Prover::default();
     let mut system = settings.system_account.clone().unwrap_or_default();
+    let mut server = None;
     for name in &named {
         let token = read_operator(name, &mut prover)?;
         let its = operator.add_operator(&token);
@@ -88,27 +85,101 @@ pub(super) fn resolve(settings: &Settings) -> Result<Option<(Operator, Directory
         } else if !its.is_empty() && its != system {
             return Err("system_account in config and operator JWT must be identical".to_owned());
         }
+        server = Some(token.nats().text("account_server_url").to_owned());
     }
-    let mut directory = Directory::default();
-    if !system.is_empty() {
-        directory.accounts[AccountId::SYSTEM.index()].name.clone_from(&system);
+    let server = server.filter(|url| named.len() == 1 && !url.is_empty());
+    let resolver = chosen_resolver(settings, server);
+    check_conflicts(settings, resolver.is_some(), (&named, &keys))?;
+    check_sentinel(&sentinel, &mut prover)?;
+    let resolver = resolver.unwrap_or_default();
+    if matches!(resolver, Resolver::Directory(_)) && system.is_empty() {
+        return Err(
+            "using nats based account resolver - the system account needs to be specified \
+                    in configuration or the operator jwt"
+                .to_owned(),
+        );
     }
-    let mut tokens = Vec::new();
-    for (key, text) in settings.preload.iter().flatten() {
-        tokens.push(add_account(&mut operator, &mut directory, (key, text), &mut prover)?);
-    }
-    share(&mut directory, &tokens)?;
+    operator.sentinel = sentinel;
+    operator.seeks = resolver != Resolver::Memory;
     operator.pinned = settings.pinned_accounts.iter().flatten().cloned().collect();
     if !operator.pinned.is_empty() {
-        operator.pinned.insert(system);
+        operator.pinned.insert(system.clone());
     }
-    Ok(Some((operator, directory)))
+    let mut ledger = Ledger::new(operator, &system);
+    ledger.directory.has_system = !settings.no_system_account.unwrap_or(false);
+    let preload = read_preload(settings)?;
+    match &resolver {
+        Resolver::Url { .. } if !preload.is_empty() => {
+            Err("resolver preloads only available for writeable resolver types MEM/DIR/CACHE_DIR"
+                .to_owned())
+        }
+        Resolver::Memory => {
+            let now_s = now_s();
+            let good = preload.into_iter().filter(|one| ledger.check(one, now_s).is_ok());
+            let good = good.collect();
+            ledger.take(good, now_s);
+            Ok(Some(Vouching { ledger, resolver, preload: Vec::new() }))
+        }
+        _ => Ok(Some(Vouching { ledger, resolver, preload })),
+    }
 }
 
-fn check_conflicts(settings: &Settings, named: &[String], keys: &[String]) -> Result<(), String> {
+/// What time it is, in seconds since 1970.
+pub(crate) fn now_s() -> i64 {
+    crate::monitor::wall().0.div_euclid(1_000_000_000)
+}
+
+/// The resolver of the file, or else the server that the operator names.
+fn chosen_resolver(settings: &Settings, server: Option<String>) -> Option<Resolver> {
+    let named = || {
+        let url = resolver::with_slash(&format!("{}/accounts", server?.trim_end_matches('/')));
+        Some(Resolver::Url { url, tls: None })
+    };
+    let mut resolver = settings.resolver.clone().or_else(named)?;
+    if let Resolver::Url { tls, .. } = &mut resolver {
+        *tls = settings.resolver_tls.clone().map(Box::new);
+    }
+    Some(resolver)
+}
+
+/// The token of those who show none has to be enough by itself.
+fn check_sentinel(sentinel: &str, prover: &mut Prover) -> Result<(), String> {
+    if sentinel.is_empty() {
+        return Ok(());
+    }
+    let token = Token::read(sentinel)
+        .filter(|token| token.kind() == "user" && is_proven(token, prover))
+        .ok_or("default sentinel JWT not valid")?;
+    let nats = token.nats();
+    // One that looks as if its signer was kept for a role is judged when it is used.
+    let by_role = !nats.text("issuer_account").is_empty()
+        && ["pub", "sub", "resp"].iter().all(|part| !nats.part(part).is_some());
+    if nats.flag("bearer_token") || by_role {
+        Ok(())
+    } else {
+        Err("default sentinel must be a bearer token".to_owned())
+    }
+}
+
+fn read_preload(settings: &Settings) -> Result<Vec<Statement>, String> {
+    let read = |(key, text): &(String, String)| {
+        let wrong = |reason: &str| format!("preloaded account {}: {reason}", quote(key));
+        let statement = read_statement(text);
+        let statement = statement.map_err(|_| wrong("its JWT cannot be verified"))?;
+        let own = statement.key() == key;
+        if own { Ok(statement) } else { Err(wrong("its JWT is about another")) }
+    };
+    settings.preload.iter().flatten().map(read).collect()
+}
+
+fn check_conflicts(
+    settings: &Settings,
+    has_resolver: bool,
+    (named, keys): (&[String], &[String]),
+) -> Result<(), String> {
     let has_users = settings.users.as_ref().is_some_and(|users| !users.is_empty());
     let conflicts = [
-        (settings.has_resolver.is_none(), "operators require an account resolver to be configured"),
+        (!has_resolver, "operators require an account resolver to be configured"),
         (has_users, "operators do not allow users to be configured directly"),
         (
             !named.is_empty() && !keys.is_empty(),
@@ -142,119 +213,6 @@ fn read_operator(name: &str, prover: &mut Prover) -> Result<Token, String> {
 fn is_proven(token: &Token, prover: &mut Prover) -> bool {
     let proof = Proof { signatures: vec![token.signature.clone()], ..Proof::default() };
     prover.look_at(&proof) == Outcome::Right(None)
-}
-
-fn add_account(
-    operator: &mut Operator,
-    directory: &mut Directory,
-    (key, text): (&str, &str),
-    prover: &mut Prover,
-) -> Result<(AccountId, Token), String> {
-    let wrong = |reason: &str| format!("preloaded account {}: {reason}", quote(key));
-    let token = Token::read(text).filter(|token| is_proven(token, prover));
-    let token = token.ok_or_else(|| wrong("its JWT cannot be verified"))?;
-    if token.subject() != key {
-        return Err(wrong("its JWT is about another"));
-    }
-    let id = directory.find(key).unwrap_or_else(|| {
-        directory.accounts.push(Account::new(key));
-        AccountId(directory.accounts.len() as u32 - 1)
-    });
-    let nats = token.nats();
-    if nats.part("mappings").is_some() {
-        return Err(format!("not yet supported: mappings of account {key}"));
-    }
-    let limits = nats.part("limits");
-    let limit = |name: &str| u64::try_from(limits.integer(name).unwrap_or(-1)).ok();
-    directory.accounts[id.index()] = Account {
-        name: key.to_owned(),
-        nkey: Some(key.to_owned()),
-        limits: Limits {
-            connections: limit("conn"),
-            subscriptions: limit("subs"),
-            payload: limit("payload"),
-            leaf_nodes: limit("leaf"),
-        },
-        ..Account::default()
-    };
-    // One that nobody vouches for is there, but none of its users comes in.
-    operator.add_account(text, &token, id);
-    Ok((id, token))
-}
-
-/// What accounts offer each other, and what of it they take.
-fn share(directory: &mut Directory, tokens: &[(AccountId, Token)]) -> Result<(), String> {
-    for (id, token) in tokens {
-        for claims in token.nats().items("exports") {
-            let export = export_of(claims);
-            let subject = quote(&export.subject);
-            directory.add_export(*id, export).map_err(|fault| {
-                format!("export {subject} of account {}: {fault}", token.subject())
-            })?;
-        }
-    }
-    for (id, token) in tokens {
-        for claims in token.nats().items("imports") {
-            import(directory, *id, claims)
-                .map_err(|reason| format!("import of account {}: {reason}", token.subject()))?;
-        }
-    }
-    Ok(())
-}
-
-fn export_of(claims: Claims<'_>) -> Export {
-    let nanoseconds = claims.integer("response_threshold").unwrap_or(0);
-    let latency = claims.part("service_latency");
-    let sampling = latency.integer("sampling").unwrap_or(0);
-    let latency = latency.is_some().then(|| Latency {
-        sampling: u8::try_from(sampling).unwrap_or(0),
-        subject: latency.text("results").to_owned(),
-    });
-    let kind = if claims.text("type") == "service" {
-        ExportKind::Service {
-            response: match claims.text("response_type") {
-                "Stream" => ResponseType::Stream,
-                "Chunked" => ResponseType::Chunked,
-                _ => ResponseType::Singleton,
-            },
-            threshold: Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)),
-            latency,
-            allow_trace: claims.flag("allow_trace"),
-        }
-    } else {
-        ExportKind::Stream
-    };
-    let position = claims.integer("account_token_position").unwrap_or(0);
-    Export {
-        subject: claims.text("subject").to_owned(),
-        kind,
-        accounts: None,
-        token_required: claims.flag("token_req"),
-        account_token_position: usize::try_from(position).unwrap_or(0),
-    }
-}
-
-fn import(
-    directory: &mut Directory,
-    importer: AccountId,
-    claims: Claims<'_>,
-) -> Result<(), String> {
-    let (subject, local) = (claims.text("subject"), claims.text("local_subject"));
-    if !claims.text("to").is_empty() || !claims.text("token").is_empty() {
-        return Err(format!("not yet supported: `to` or an activation token for {subject}"));
-    }
-    let exporter = directory.find(claims.text("account"));
-    let exporter = exporter.ok_or_else(|| format!("unknown account for {subject}"))?;
-    let source = (exporter, subject);
-    let trace = claims.flag("allow_trace");
-    if claims.text("type") == "service" {
-        let added = directory.add_service_import(importer, source, local, false);
-        added.map_err(|fault| fault.to_string())?.share = claims.flag("share");
-    } else {
-        let added = directory.add_stream_import(importer, source, local, false);
-        added.map_err(|fault| fault.to_string())?.allow_trace = trace;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -313,13 +271,14 @@ mod tests {
             let statement = json!({"type": "operator", "version": 2});
             let settings = Settings {
                 operators: Some(vec![token(&root, &root, json!({}), statement)]),
-                has_resolver: Some(true),
+                resolver: Some(Resolver::Memory),
                 preload: Some(vec![(account.public_key(), vouched)]),
                 ..Settings::default()
             };
-            let (operator, directory) = resolve(&settings).expect("good tokens").expect("some");
+            let vouching = resolve(&settings).expect("good tokens").expect("some");
+            let Ledger { operator, directory, .. } = vouching.ledger;
             assert!(directory.find(&account.public_key()).is_some());
-            Self { account, signer, role, user, operator: operator.placed(&directory) }
+            Self { account, signer, role, user, operator }
         }
 
         /// What a token of the user comes to that the account or a key of its has signed.
@@ -367,7 +326,8 @@ mod tests {
     fn who_stays_out() {
         let world = World::new(&json!({}));
         let void = Err(TokenFault::Void);
-        assert_eq!(world.admit(&KeyPair::new_account(), json!({}), json!({})), void);
+        let stranger = world.admit(&KeyPair::new_account(), json!({}), json!({}));
+        assert_eq!(stranger, Err(TokenFault::Signer));
         assert_eq!(world.admit(&world.account, json!({"exp": NOW_S}), json!({})), void);
         assert_eq!(world.admit(&world.account, json!({"nbf": NOW_S + 1}), json!({})), void);
         assert!(world.admit(&world.account, json!({"exp": NOW_S + 1}), json!({})).is_ok());
@@ -393,7 +353,8 @@ mod tests {
         let void = Err(TokenFault::Void);
         for revocations in [json!({"revoke_user": 5}), json!({"revocations": {"*": 5}})] {
             let world = World::new(&revocations);
-            assert_eq!(world.admit(&world.account, json!({"iat": 5}), json!({})), void);
+            let revoked = world.admit(&world.account, json!({"iat": 5}), json!({}));
+            assert_eq!(revoked, Err(TokenFault::Revoked));
             assert!(world.admit(&world.account, json!({"iat": 6}), json!({})).is_ok());
         }
         let world = World::new(&json!({"limits": {"disallow_bearer": true}}));
@@ -430,7 +391,7 @@ mod tests {
         let good = token(&root, &root, json!({}), json!({"type": "operator", "version": 2}));
         let settings = |token: String| Settings {
             operators: Some(vec![token]),
-            has_resolver: Some(true),
+            resolver: Some(Resolver::Memory),
             ..Settings::default()
         };
         assert!(resolve(&settings(good.clone())).is_ok());

@@ -14,7 +14,9 @@ use accounts::{Directory, Mapping};
 use super::JetStream;
 use super::authorization::Authorization;
 use super::native;
+use super::operator::Vouching;
 use super::options::{LogTime, Monitor, Options, Port, Profile};
+use super::resolver::Resolver;
 use super::tls::{Ocsp, Tls};
 use super::websocket::WebSocket;
 use crate::notation::{duration_text, format_duration, join_host_port, split_host_port};
@@ -91,7 +93,10 @@ settings! {
     /// Tokens of operators, or files that hold one.
     operators: Vec<String>,
     trusted_keys: Vec<String>,
-    has_resolver: bool,
+    resolver: Resolver,
+    resolver_tls: Tls,
+    /// The token of those who show none.
+    sentinel: String,
     /// Tokens of accounts by the accounts' keys.
     preload: Vec<(String, String)>,
     pinned_accounts: Vec<String>,
@@ -199,7 +204,7 @@ impl Settings {
             tls: self.tls(),
             allow_non_tls: self.allow_non_tls.unwrap_or(false),
             staples: self.staples(),
-            websocket: self.websocket(authorization.operator.is_some())?,
+            websocket: self.websocket(authorization.vouching.is_some())?,
             authorization,
             proxy_protocol: self.proxy_protocol.unwrap_or(false),
             connect_error_reports: nonzero(
@@ -227,13 +232,12 @@ impl Settings {
     }
 
     /// The accounts, with the system account in its place.
-    fn directory(&self, vouched: Option<Directory>) -> Result<Directory, String> {
-        if let Some(directory) = vouched {
+    fn directory(&self, vouching: Option<&Vouching>) -> Result<Directory, String> {
+        if let Some(Vouching { ledger, .. }) = vouching {
             if self.accounts.is_some() {
                 return Err("operators do not allow Accounts to be configured directly".to_owned());
             }
-            let has_system = !self.no_system_account.unwrap_or(false);
-            return Ok(Directory { has_system, ..directory });
+            return Ok(ledger.directory.clone());
         }
         let mut directory = self.accounts.clone().unwrap_or_default();
         directory.accounts[0].mappings = self.mappings.clone().unwrap_or_default();
@@ -317,9 +321,9 @@ impl Settings {
 
     /// Who may connect, and all accounts.
     fn who(&self) -> Result<(Authorization, Directory), String> {
-        let (operator, vouched) = super::operator::resolve(self)?.unzip();
-        let accounts = self.directory(vouched)?;
-        let authorization = Authorization { operator, ..Authorization::resolve(self)? };
+        let vouching = super::operator::resolve(self)?;
+        let accounts = self.directory(vouching.as_ref())?;
+        let authorization = Authorization { vouching, ..Authorization::resolve(self)? };
         authorization.callout.as_ref().map_or(Ok(()), |callout| callout.check(&accounts))?;
         Ok((authorization, accounts))
     }

@@ -34,7 +34,7 @@ pub(super) fn check_list(reader: &mut Reader, nodes: &[Node], kind: &str) -> Res
 
 /// Whether `text` reads as a URL, or as a reference within one, by the rules of RFC 3986 that
 /// addresses of servers can break.
-fn is_url(text: &str) -> bool {
+pub(super) fn is_url(text: &str) -> bool {
     if text.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
         return false;
     }

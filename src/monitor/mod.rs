@@ -20,8 +20,9 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use base::{CoreId, Wall};
-use shard::Happening;
+use shard::{Amendment, Happening};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::oneshot;
 use tokio::task::{LocalSet, spawn_local};
 
 use cores::Cores;
@@ -34,6 +35,7 @@ use crate::config::Options;
 use crate::log::Logger;
 use crate::notation::join_host_port;
 use crate::reactor::Report;
+use crate::resolver::Resolver;
 
 /// What the monitor is told.
 pub(crate) enum Notice {
@@ -41,6 +43,10 @@ pub(crate) enum Notice {
     Core { core: CoreId, news: Box<News> },
     /// Another configuration is in force.
     Settled(Box<Settled>),
+    /// Accounts are others now. The monitor switches as a core does, and reports it as one.
+    Amended(Box<Amendment>),
+    /// The token of an account is wanted from whoever listens in the system account.
+    LookUp(String, oneshot::Sender<Vec<u8>>),
     /// The server will go, and closes its connections one by one.
     LameDuck,
     /// The server goes now. Whoever says so waits to hear that this was told.
@@ -59,6 +65,11 @@ impl Notices {
     pub(crate) fn send(&self, notice: Notice) {
         // Without a monitor nobody wants to know.
         let _ = self.0.blocking_send(notice);
+    }
+
+    /// The same for a task, which yields while there is no room.
+    pub(crate) async fn tell(&self, notice: Notice) {
+        let _ = self.0.send(notice).await;
     }
 
     /// A core's way to tell.
@@ -86,6 +97,7 @@ pub(crate) struct Parts {
     pub(crate) listener: Option<TcpListener>,
     /// To whoever starts this, and to whoever reads the log.
     pub(crate) outward: (mpsc::Sender<Report>, Logger),
+    pub(crate) resolver: Option<Resolver>,
 }
 
 /// Opens the port for monitoring, if there is to be one. The error is a line for the log.
@@ -147,8 +159,8 @@ pub(crate) fn start(parts: Parts) -> Result<(), String> {
 }
 
 async fn run(parts: Parts, ready: mpsc::Sender<()>) {
-    let Parts { inbox, cores, settled, started, listener, outward } = parts;
-    let state = Rc::new(State::new(Cores::new(cores), started, settled, outward));
+    let Parts { inbox, cores, settled, started, listener, outward, resolver } = parts;
+    let state = Rc::new(State::new(Cores::new(cores), started, settled, (outward, resolver)));
     let (happenings, teller) = system::Teller::new();
     spawn_local(system::tell(state.clone(), teller));
     let begin = {
@@ -175,6 +187,18 @@ async fn take_notice(state: &Rc<State>, Inbox(mut inbox): Inbox, happened: &Send
                 state.settle(*settled);
                 state.services.open_accounts(state);
             }
+            Notice::Amended(amendment) => {
+                state.amend(&amendment);
+                let fresh = state.services.open_accounts(state);
+                let state = state.clone();
+                spawn_local(async move {
+                    if fresh {
+                        state.cores.pass_on().await;
+                    }
+                    state.note_switched();
+                });
+            }
+            Notice::LookUp(key, found) => system::look_up(state, &key, found),
             Notice::LameDuck => system::say_lame_duck(state),
             Notice::Stopping(told) => {
                 let state = state.clone();

@@ -9,16 +9,19 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use accounts::Directory;
 use base::{AccountId, Time, Wall};
 use rustls::ServerConfig;
-use shard::{Answer, Census, Config, ConnectionView, Question, Reason, SubscriptionView};
+use shard::{
+    Amendment, Answer, Census, Config, ConnectionView, Question, Reason, SubscriptionView,
+};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::cores::Cores;
 use super::json::Stamp;
-use super::system::{Services, Traces};
+use super::system::{Looks, Services, Traces};
 use super::usage::Usage;
 use crate::config::Options;
 use crate::log::Logger;
 use crate::reactor::Report;
+use crate::resolver::Resolver;
 
 /// Requests of the system account that are answered at a time.
 const REQUESTS_MAX: usize = 4096;
@@ -64,6 +67,9 @@ pub(super) struct State {
     /// To whoever started this.
     reports: mpsc::Sender<Report>,
     pub(super) logger: Logger,
+    /// Who looks for accounts, where an operator vouches for them.
+    pub(super) resolver: Option<Resolver>,
+    pub(super) looks: Looks,
 }
 
 impl State {
@@ -71,7 +77,7 @@ impl State {
         cores: Cores,
         started: (Instant, Wall),
         settled: Settled,
-        (reports, logger): (mpsc::Sender<Report>, Logger),
+        ((reports, logger), resolver): ((mpsc::Sender<Report>, Logger), Option<Resolver>),
     ) -> Self {
         Self {
             cores,
@@ -86,6 +92,8 @@ impl State {
             messages: Cell::default(),
             reports,
             logger,
+            resolver,
+            looks: Looks::default(),
         }
     }
 
@@ -95,6 +103,24 @@ impl State {
 
     pub(super) fn settle(&self, settled: Settled) {
         *self.settled.borrow_mut() = Rc::new(settled);
+    }
+
+    /// Accounts are others now.
+    pub(super) fn amend(&self, amendment: &Amendment) {
+        let mut settled = self.settled.borrow_mut();
+        let Settled { directory, config, .. } = Rc::make_mut(&mut settled);
+        for directory in [directory, &mut config.accounts] {
+            directory.amend(amendment);
+        }
+        if let Some(operator) = &mut config.auth.operator {
+            operator.amend(amendment);
+        }
+    }
+
+    /// What accounts may ask about themselves can be asked on all cores.
+    pub(super) fn note_switched(&self) {
+        // Nobody waits for it once the server stops.
+        let _ = self.reports.send(Report::Reconfigured(1));
     }
 
     /// Has the configuration read again, and says what became of it.

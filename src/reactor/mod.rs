@@ -38,6 +38,7 @@ use crate::auth::Provers;
 use crate::jetstream;
 use crate::log::{self, Logger};
 use crate::monitor::{Notices, Outlet};
+use crate::resolver::{Ask, Resolver};
 use disk::Disk;
 use doors::Doors;
 use gate::upgrade::Terms;
@@ -73,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) terms: Option<Terms>,
     pub(crate) lanes: Lanes,
     pub(crate) provers: Provers,
+    pub(crate) resolver: Option<Resolver>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) notices: Notices,
@@ -109,6 +111,7 @@ struct Reactor {
     leaving: VecDeque<Slot>,
     commands: mpsc::Receiver<Command>,
     provers: Provers,
+    resolver: Option<Resolver>,
     reports: mpsc::Sender<Report>,
     outlet: Outlet,
     logger: Logger,
@@ -264,9 +267,9 @@ impl Reactor {
                 Keyring::unlock(&options.directory, options.keys.as_ref(), &parts.logger)?;
             let encryption = keyring.encryption.clone();
             let opened = jetstream.open(encryption, |store| fresh.recover(store));
-            let (jetstream, tenants) = opened.map_err(std::io::Error::other)?;
+            let jetstream = opened.map_err(std::io::Error::other)?;
             keyring.settle()?;
-            shard.start_jetstream(jetstream, tenants.into_iter());
+            shard.start_jetstream(jetstream);
             disk = Some(fresh);
         }
         Ok(Self {
@@ -288,6 +291,7 @@ impl Reactor {
             leaving: VecDeque::new(),
             commands: parts.commands,
             provers: parts.provers,
+            resolver: parts.resolver,
             reports: parts.reports,
             outlet: parts.notices.outlet(parts.core),
             logger: parts.logger,
@@ -474,6 +478,8 @@ impl Reactor {
                 }
                 Command::LameDuck => self.desk.shard.enter_lame_duck(),
                 Command::Reconfigure(config) => self.desk.shard.reconfigure(*config),
+                Command::Amend(amendment) => self.desk.shard.amend(&amendment),
+                Command::Answer(keys) => self.desk.shard.answer(&keys),
                 Command::Proven(answered) => answered.hand_in(&mut self.desk.shard),
                 Command::Secure(secrets) => self.desk.gatehouse.secrets = secrets,
                 Command::SetLevels(levels) => self.logger.set_levels(levels),
@@ -553,6 +559,7 @@ impl Reactor {
         self.outlet.pass(&mut effects);
         self.provers.prove(effects.proofs.drain(..));
         self.provers.dispatch(effects.dispatches.drain(..));
+        self.seek(&mut effects.sought);
         if effects.reconfigured > 0 {
             drop(self.reports.send(Report::Reconfigured(effects.reconfigured)));
         }
@@ -564,6 +571,13 @@ impl Reactor {
         }
         self.again |= effects.more || self.desk.shard.has_unsettled();
         self.effects = effects;
+    }
+
+    /// Has accounts looked for, if any are wanted.
+    fn seek(&self, sought: &mut Vec<String>) {
+        if let Some(resolver) = self.resolver.as_ref().filter(|_| !sought.is_empty()) {
+            resolver.ask(Ask::Find(std::mem::take(sought)));
+        }
     }
 
     fn change_flow(&mut self, slot: Slot) {

@@ -2,7 +2,7 @@
 
 use base::{AccountId, CoreId, ServiceId};
 use nix::sys::signal::Signal;
-use shard::{Config, Question, Ticket};
+use shard::{Amendment, Config, Question, Ticket};
 use tokio::sync::oneshot;
 
 use super::gate::Secrets;
@@ -10,6 +10,7 @@ use super::meter::Meter;
 use super::speech::Speech;
 use crate::auth::Answered;
 use crate::log;
+use crate::resolver::Learned;
 use crate::staple::Renewal;
 
 /// What the boot thread tells a core.
@@ -21,6 +22,10 @@ pub(crate) enum Command {
     LameDuck,
     /// Put another configuration in force.
     Reconfigure(Box<Config>),
+    /// Put in force what became known about accounts.
+    Amend(Box<Amendment>),
+    /// What is to be known of these accounts is in force on all cores.
+    Answer(Vec<String>),
     /// Something that a connection claimed was looked at.
     Proven(Box<Answered>),
     /// Let later handshakes be made by these.
@@ -56,4 +61,6 @@ pub(crate) enum Report {
     Renewed(Renewal),
     /// The configuration is to be read again.
     Reload(oneshot::Sender<Result<(), String>>),
+    /// Something was found out about accounts.
+    Learned(Box<Learned>),
 }

@@ -84,6 +84,38 @@ impl fmt::Display for ExchangeFault {
 }
 
 impl Account {
+    /// Adds an export, or changes the one of the same subject.
+    ///
+    /// # Errors
+    /// If there is no `*` for the importer's name, or its latency cannot be measured.
+    pub fn add_export(&mut self, export: Export) -> Result<(), ExchangeFault> {
+        let position = export.account_token_position;
+        if position > 0 && export.subject.split('.').nth(position - 1) != Some("*") {
+            return Err(ExchangeFault::InvalidSubject);
+        }
+        let service = export.is_service();
+        let measured = match &export.kind {
+            ExportKind::Service { response, latency: Some(latency), .. } => {
+                Some((*response, latency.clone()))
+            }
+            _ => None,
+        };
+        let same = |old: &&mut Export| old.subject == export.subject && old.is_service() == service;
+        match self.exports.iter_mut().find(same) {
+            Some(old) => *old = export,
+            None => self.exports.push(export),
+        }
+        let Some((response, latency)) = measured else { return Ok(()) };
+        let subject = latency.subject.as_bytes();
+        if !grammar::is_literal(subject) || self.service_export(&latency.subject).is_some() {
+            return Err(ExchangeFault::LatencySubject);
+        }
+        if response != ResponseType::Singleton {
+            return Err(ExchangeFault::LatencyResponses);
+        }
+        Ok(())
+    }
+
     /// The exported service that a subject belongs to, and its place among the exports.
     pub fn service_export(&self, subject: &str) -> Option<(usize, &Export)> {
         self.export(subject, Export::is_service)
@@ -129,34 +161,9 @@ impl Directory {
     /// Adds an export, or changes the one of the same subject.
     ///
     /// # Errors
-    /// If there is no `*` for the importer's name, or its latency cannot be measured.
+    /// As [`Account::add_export`].
     pub fn add_export(&mut self, exporter: AccountId, export: Export) -> Result<(), ExchangeFault> {
-        let account = &mut self.accounts[exporter.index()];
-        let position = export.account_token_position;
-        if position > 0 && export.subject.split('.').nth(position - 1) != Some("*") {
-            return Err(ExchangeFault::InvalidSubject);
-        }
-        let service = export.is_service();
-        let measured = match &export.kind {
-            ExportKind::Service { response, latency: Some(latency), .. } => {
-                Some((*response, latency.clone()))
-            }
-            _ => None,
-        };
-        let same = |old: &&mut Export| old.subject == export.subject && old.is_service() == service;
-        match account.exports.iter_mut().find(same) {
-            Some(old) => *old = export,
-            None => account.exports.push(export),
-        }
-        let Some((response, latency)) = measured else { return Ok(()) };
-        let subject = latency.subject.as_bytes();
-        if !grammar::is_literal(subject) || account.service_export(&latency.subject).is_some() {
-            return Err(ExchangeFault::LatencySubject);
-        }
-        if response != ResponseType::Singleton {
-            return Err(ExchangeFault::LatencyResponses);
-        }
-        Ok(())
+        self.accounts[exporter.index()].add_export(export)
     }
 
     /// Adds a stream import under a prefix. `activated` says that the importer has a valid

@@ -8,19 +8,23 @@ mod answers;
 pub mod callout;
 mod exchange;
 mod imports;
+mod ledger;
 mod mapping;
 mod model;
 mod operator;
 mod replies;
 mod rights;
 mod secret;
+mod statement;
 mod template;
 mod token;
 mod users;
+mod validity;
 
 pub use callout::{Callout, CalloutFault, Inquiry, Referral};
 pub use exchange::ExchangeFault;
 pub use imports::{ServiceImport, StreamImport};
+pub use ledger::{Amended, Amendment, Ledger, NotVouched};
 pub use mapping::{Mapping, MappingFault, MappingTarget};
 pub use model::{
     Account, Directory, Export, ExportKind, Grant, Latency, Limits, Permissions,
@@ -29,5 +33,6 @@ pub use model::{
 pub use operator::{Admitted, Bearer, Operator, TokenFault, Trusted};
 pub use rights::{Answer, Rights, Rules};
 pub use secret::{Check, Outcome, Password, Proof, Secret, Signature};
+pub use statement::{Statement, StatementFault};
 pub use token::{Claims, Token};
 pub use users::{Auth, ConnectionKind, ConnectionKinds, Simple, User};

@@ -238,6 +238,8 @@ pub struct Grant {
     pub payload: Option<u64>,
     /// When the connection is cut off with `User Authentication Expired`.
     pub expires: Option<Wall>,
+    /// Is it the account's time that is over then?
+    pub expires_with_account: bool,
     /// The user's JWT and its issuer key, for monitoring and events.
     pub jwt: Option<Box<(String, String)>>,
     /// Tags of the user.

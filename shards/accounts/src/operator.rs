@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 use base::{AccountId, Duration, Wall};
 
 use crate::callout::{Asked, CalloutFault, Referral};
-use crate::model::{Directory, Grant, Permissions, ResponsePermission, Rule};
+use crate::model::{Grant, Permissions, ResponsePermission, Rule};
 use crate::secret::Signature;
+use crate::statement::Statement;
 use crate::template;
 use crate::token::{Claims, Token};
 use crate::users::{ConnectionKind, ConnectionKinds};
@@ -16,10 +17,20 @@ use crate::users::{ConnectionKind, ConnectionKinds};
 pub struct Operator {
     /// Public keys that may sign accounts.
     pub keys: HashSet<String>,
+    /// Those of them that stand for an operator who keeps root keys out of daily use: no user of an
+    /// account so signed may be signed by the account's own key.
+    pub strict: HashSet<String>,
+    /// The first operator's own key, which may not sign accounts that are sent here if it is
+    /// strict.
+    pub root: String,
     /// The accounts by their public keys.
     pub accounts: HashMap<String, Trusted>,
     /// Accounts whose users may connect here; all if empty.
     pub pinned: HashSet<String>,
+    /// Can accounts that are not known be looked for?
+    pub seeks: bool,
+    /// The token of those who show none; empty for none.
+    pub sentinel: String,
 }
 
 /// An account that the operator has signed.
@@ -36,6 +47,7 @@ pub struct Trusted {
     /// Users by their keys, or `*`, whose tokens up to a time are void; seconds since 1970.
     revocations: HashMap<String, i64>,
     expires_s: i64,
+    issued_by: String,
     refuses_bearers: bool,
     /// Users who decide about all others.
     deciders: Vec<String>,
@@ -81,12 +93,18 @@ pub struct Bearer<'a> {
 }
 
 /// Why a token does not let its bearer in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenFault {
     /// It is none, not in force, or nobody's.
     Void,
     /// It lets in only through a proxy.
     ProxyRequired,
+    /// Its account has taken it back.
+    Revoked,
+    /// Its account does not know, or no longer, who has signed it.
+    Signer,
+    /// It belongs to this account, of which nothing is known that holds: it can be looked for.
+    Unknown(String),
 }
 
 /// A user whom a token names.
@@ -106,36 +124,34 @@ impl Operator {
     /// Takes an operator's token as read, whose signature was proven. Returns the system account
     /// that it names, or nothing.
     pub fn add_operator(&mut self, token: &Token) -> String {
-        if !token.nats().flag("strict_signing_key_usage") {
-            self.keys.insert(token.subject().to_owned());
+        let strict = token.nats().flag("strict_signing_key_usage");
+        let mut keys = token.nats().texts("signing_keys");
+        if self.root.is_empty() {
+            token.subject().clone_into(&mut self.root);
         }
-        self.keys.extend(token.nats().texts("signing_keys"));
+        if strict {
+            self.strict.insert(token.subject().to_owned());
+            self.strict.extend(keys.iter().cloned());
+        } else {
+            keys.push(token.subject().to_owned());
+        }
+        self.keys.extend(keys);
         token.nats().text("system_account").to_owned()
     }
 
-    /// Takes an account's token, whose signature was proven. False if no operator has signed it.
-    pub fn add_account(&mut self, text: &str, token: &Token, account: AccountId) -> bool {
-        if token.kind() != "account" || !self.keys.contains(token.issuer()) {
-            return false;
-        }
-        let trusted = Trusted::new(text, token, account);
-        self.accounts.insert(token.subject().to_owned(), trusted);
-        true
-    }
-
-    /// The same with its accounts where a directory has them.
-    #[must_use]
-    pub fn placed(mut self, directory: &Directory) -> Self {
-        for (key, trusted) in &mut self.accounts {
-            let place = directory.find(key);
-            trusted.account = place.expect("an account that is vouched for is in the directory");
-        }
-        self
+    /// Must accounts be signed by another key than this one?
+    pub fn forbids_root(&self, issuer: &str) -> bool {
+        issuer == self.root && self.strict.contains(issuer)
     }
 
     /// Who is it that shows a token?
     pub fn admit(&self, bearer: &Bearer<'_>) -> Result<Admitted, TokenFault> {
-        let token = Token::read(bearer.token).ok_or(TokenFault::Void)?;
+        let token = Token::read(bearer.token).filter(|token| token.kind() == "user");
+        let token = match token {
+            None if !self.sentinel.is_empty() => Token::read(&self.sentinel),
+            token => token,
+        };
+        let token = token.ok_or(TokenFault::Void)?;
         let now_s = bearer.now.0.div_euclid(1_000_000_000);
         if token.kind() != "user" || !token.is_in_force(now_s) {
             return Err(TokenFault::Void);
@@ -147,11 +163,16 @@ impl Operator {
         if !self.pinned.is_empty() && !self.pinned.contains(issuer) {
             return Err(TokenFault::Void);
         }
-        let trusted = self.accounts.get(issuer).ok_or(TokenFault::Void)?;
-        let signer = trusted.signers.get(token.issuer()).ok_or(TokenFault::Void)?;
-        let is_expired = trusted.expires_s != 0 && trusted.expires_s <= now_s;
-        if is_expired || trusted.is_revoked(&token) {
-            return Err(TokenFault::Void);
+        let unknown = || {
+            if self.seeks { TokenFault::Unknown(issuer.to_owned()) } else { TokenFault::Void }
+        };
+        let trusted = self.accounts.get(issuer).ok_or_else(unknown)?;
+        if trusted.expires_s != 0 && trusted.expires_s <= now_s {
+            return Err(unknown());
+        }
+        let signer = trusted.signers.get(token.issuer()).ok_or(TokenFault::Signer)?;
+        if trusted.is_revoked(&token) {
+            return Err(TokenFault::Revoked);
         }
         let allowance = allowance_of(&token, signer.as_ref(), trusted).ok_or(TokenFault::Void)?;
         if allowance.proxy_required && !bearer.by_proxy {
@@ -240,9 +261,8 @@ pub(crate) fn vouched(
 fn allowance_of(token: &Token, scope: Option<&Scope>, trusted: &Trusted) -> Option<Allowance> {
     let own = Allowance::read(token.nats());
     let Some(Scope(allowance)) = scope else { return Some(own) };
-    let says_nothing =
-        Allowance { subscriptions: None, payload: None, ..own } == Allowance::default();
-    if !says_nothing {
+    let says_nothing = Allowance::read(Claims::default());
+    if own != says_nothing || token.nats().integer("data").unwrap_or(0) != 0 {
         return None;
     }
     let values = template::Values {
@@ -264,9 +284,14 @@ fn allowance_of(token: &Token, scope: Option<&Scope>, trusted: &Trusted) -> Opti
 }
 
 impl Trusted {
-    fn new(text: &str, token: &Token, account: AccountId) -> Self {
+    /// What a proven token says of who may come in.
+    pub(crate) fn new(statement: &Statement, account: AccountId, operator: &Operator) -> Self {
+        let token = statement.token();
         let nats = token.nats();
-        let mut signers = HashMap::from([(token.subject().to_owned(), None)]);
+        let mut signers = HashMap::new();
+        if !operator.strict.contains(token.issuer()) {
+            signers.insert(token.subject().to_owned(), None);
+        }
         for signer in nats.items("signing_keys") {
             if let Some(key) = signer.as_text() {
                 signers.insert(key.to_owned(), None);
@@ -278,7 +303,8 @@ impl Trusted {
         let defaults = Allowance::read(nats.part("default_permissions"));
         Self {
             account,
-            token: text.to_owned(),
+            token: statement.text().to_owned(),
+            issued_by: token.issuer().to_owned(),
             name: token.name().to_owned(),
             tags: nats.texts("tags"),
             signers,
@@ -290,6 +316,46 @@ impl Trusted {
             targets: nats.part("authorization").texts("allowed_accounts"),
             default_permissions: defaults.permissions(),
         }
+    }
+
+    /// An account of which only the key is known: whoever has that is in it.
+    pub(crate) fn provisional(key: &str, account: AccountId) -> Self {
+        Self { account, signers: HashMap::from([(key.to_owned(), None)]), ..Self::default() }
+    }
+
+    /// Who signed the account.
+    pub fn issued_by(&self) -> &str {
+        &self.issued_by
+    }
+
+    /// Does an activation token, whose signature is proven, open an export of this account?
+    pub(crate) fn activates(&self, token: &Token, export: Option<Claims<'_>>, now_s: i64) -> bool {
+        let by_account = token.nats().text("issuer_account").is_empty();
+        if !token.is_in_force(now_s) || !(by_account || self.signers.contains_key(token.issuer())) {
+            return false;
+        }
+        let revoked = |(key, until): (&str, i64)| {
+            (key == token.subject() || key == "*") && token.issued_s() <= until
+        };
+        !export.is_some_and(|export| export.numbers("revocations").any(revoked))
+    }
+
+    /// Would users be asked the same of as by another version of this account?
+    pub fn judges_alike(&self, other: &Self) -> bool {
+        let silent = |one: &Self| Self {
+            token: String::new(),
+            issued_by: String::new(),
+            name: String::new(),
+            ..one.clone()
+        };
+        silent(self) == silent(other)
+    }
+
+    /// Keys that signed users before, and may no more, or for another role.
+    pub fn altered_signers<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a str> {
+        let differs =
+            |(key, scope): &(&String, &Option<Scope>)| self.signers.get(*key) != Some(*scope);
+        before.signers.iter().filter(differs).map(|(key, _)| key.as_str())
     }
 
     /// Is it for somebody else to say whether this user may come in?
@@ -306,8 +372,8 @@ impl Trusted {
     fn grant(&self, token: &Token, allowance: Allowance, text: &str) -> Grant {
         let (subscriptions, payload) = (allowance.subscriptions, allowance.payload);
         let permissions = allowance.permissions().or_else(|| self.default_permissions.clone());
-        let ends = [token.expires_s(), self.expires_s];
-        let ends = ends.into_iter().filter(|end| *end != 0).min();
+        let ends = [(token.expires_s(), false), (self.expires_s, true)];
+        let ends = ends.into_iter().filter(|(end, _)| *end != 0).min();
         Grant {
             account: self.account,
             permissions,
@@ -315,7 +381,8 @@ impl Trusted {
             nkey: token.subject().to_owned(),
             subscriptions,
             payload,
-            expires: ends.map(|seconds| Wall(seconds.saturating_mul(1_000_000_000))),
+            expires: ends.map(|(seconds, _)| Wall(seconds.saturating_mul(1_000_000_000))),
+            expires_with_account: ends.is_some_and(|(_, account)| account),
             jwt: Some(Box::new((text.to_owned(), token.issuer().to_owned()))),
             tags: token.nats().texts("tags"),
             vouched: false,
@@ -330,7 +397,8 @@ impl Allowance {
             let allow = Some(part.texts("allow")).filter(|allow| !allow.is_empty());
             Rule { allow, deny: part.texts("deny") }
         };
-        let limit = |name: &str| u64::try_from(claims.integer(name).unwrap_or(-1)).ok();
+        // What a token does not say is zero, and below zero is no limit.
+        let limit = |name: &str| u64::try_from(claims.integer(name).unwrap_or(0)).ok();
         let responses = claims.part("resp");
         Self {
             publish: rule("pub"),

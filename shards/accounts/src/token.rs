@@ -12,7 +12,7 @@ const BYTES_MAX: usize = 1024 * 1024;
 const VERSION_MAX: i64 = 2;
 
 /// A token that was taken apart. Nothing of it is to be believed before its signature is proven.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Token {
     /// What is signed, by whom, and the signature.
     pub signature: Signature,
@@ -22,14 +22,26 @@ pub struct Token {
 impl Token {
     /// Takes a token apart. `None` if it is none.
     pub fn read(text: &str) -> Option<Self> {
+        Self::read_signed(text, |_, version| version > 1)
+    }
+
+    /// Takes a token apart that is about nothing in particular: what it signs is told by its
+    /// algorithm, and not by the version of what it says.
+    pub fn read_generic(text: &str) -> Option<Self> {
+        Self::read_signed(text, |algorithm, _| algorithm != "ed25519")
+    }
+
+    /// `signs_all` says from the algorithm and the version whether the header is signed as well.
+    fn read_signed(text: &str, signs_all: fn(&str, i64) -> bool) -> Option<Self> {
         if text.len() > BYTES_MAX {
             return None;
         }
         let mut parts = text.split('.');
         let (header, body, signature) = (parts.next()?, parts.next()?, parts.next()?);
-        if parts.next().is_some() || !is_header(&decode_url(header)?) {
+        if parts.next().is_some() {
             return None;
         }
+        let algorithm = algorithm_of(&decode_url(header)?)?;
         let Ok(Value::Object(claims)) = serde_json::from_slice(&decode_url(body)?) else {
             return None;
         };
@@ -41,7 +53,8 @@ impl Token {
             return None;
         }
         // The first version signed the body alone.
-        let signed = if version <= 1 { body } else { &text[..header.len() + 1 + body.len()] };
+        let all = signs_all(&algorithm, version);
+        let signed = if all { &text[..header.len() + 1 + body.len()] } else { body };
         let issuer = claims.get("iss").and_then(Value::as_str)?.to_owned();
         let signature = Signature { keys: vec![issuer], text: signed.as_bytes().to_vec(), bytes };
         Some(Self { signature, claims })
@@ -85,8 +98,17 @@ impl Token {
 
     /// Does it hold at a time, in seconds since 1970?
     pub fn is_in_force(&self, now_s: i64) -> bool {
-        let begins = self.top().integer("nbf").unwrap_or(0);
-        begins <= now_s && (self.expires_s() == 0 || now_s < self.expires_s())
+        self.begins_s() <= now_s && (self.expires_s() == 0 || now_s < self.expires_s())
+    }
+
+    /// From when on it holds, in seconds since 1970; zero for always.
+    pub fn begins_s(&self) -> i64 {
+        self.top().integer("nbf").unwrap_or(0)
+    }
+
+    /// Its own number: a hash of what it says.
+    pub fn id(&self) -> &str {
+        self.top().text("jti")
     }
 
     /// What is particular to NATS.
@@ -99,10 +121,13 @@ impl Token {
     }
 }
 
-fn is_header(json: &[u8]) -> bool {
-    let Ok(Value::Object(header)) = serde_json::from_slice(json) else { return false };
+/// The algorithm that a header names, if it is one of NATS.
+fn algorithm_of(json: &[u8]) -> Option<String> {
+    let Ok(Value::Object(header)) = serde_json::from_slice(json) else { return None };
     let field = |name| header.get(name).and_then(Value::as_str).unwrap_or_default().to_lowercase();
-    field("typ") == "jwt" && ["ed25519", "ed25519-nkey"].contains(&field("alg").as_str())
+    let algorithm = field("alg");
+    let known = ["ed25519", "ed25519-nkey"].contains(&algorithm.as_str());
+    (field("typ") == "jwt" && known).then_some(algorithm)
 }
 
 #[derive(Clone, Copy)]
@@ -119,7 +144,7 @@ impl<'a> TopLevel<'a> {
 }
 
 /// An object within a token, or nothing in its place.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Claims<'a>(Option<&'a Value>);
 
 impl<'a> Claims<'a> {
@@ -157,8 +182,7 @@ impl<'a> Claims<'a> {
 
     /// A list.
     pub fn items(self, name: &str) -> impl Iterator<Item = Self> + use<'a> {
-        let items = self.part(name).0.and_then(Value::as_array);
-        items.into_iter().flatten().map(|item| Self(Some(item)))
+        self.part(name).list()
     }
 
     /// This itself, if it is a text.
@@ -168,8 +192,17 @@ impl<'a> Claims<'a> {
 
     /// The names of an object with their numbers.
     pub fn numbers(self, name: &str) -> impl Iterator<Item = (&'a str, i64)> + use<'a> {
+        self.entries(name).filter_map(|(name, value)| Some((name, value.0?.as_i64()?)))
+    }
+
+    /// The names of an object with what stands under them.
+    pub fn entries(self, name: &str) -> impl Iterator<Item = (&'a str, Self)> + use<'a> {
         let object = self.part(name).0.and_then(Value::as_object);
-        let entries = object.into_iter().flatten();
-        entries.filter_map(|(name, value)| Some((name.as_str(), value.as_i64()?)))
+        object.into_iter().flatten().map(|(name, value)| (name.as_str(), Self(Some(value))))
+    }
+
+    /// This itself, if it is a list.
+    pub fn list(self) -> impl Iterator<Item = Self> + use<'a> {
+        self.0.and_then(Value::as_array).into_iter().flatten().map(|item| Self(Some(item)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use base::{AccountId, ServiceId};
+use base::AccountId;
 
 use crate::StreamId;
 use crate::config::AccountLimits;
@@ -21,8 +21,6 @@ pub(crate) struct Account {
     pub(crate) usage: Usage,
     pub(crate) api_total: u64,
     pub(crate) api_errors: u64,
-    /// The subscriptions of its API.
-    pub(crate) services: Vec<ServiceId>,
 }
 
 impl Account {
@@ -36,7 +34,6 @@ impl Account {
             usage: Usage::default(),
             api_total: 0,
             api_errors: 0,
-            services: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use storage::{Durable, ReadId, Store};
 use wire::Message;
 
 use crate::account::{Account, split_log_name};
-use crate::api::{Answers, Call, Request, SERVED};
+use crate::api::{Answers, Call, Request};
 use crate::backup::{Restore, Snapshot};
 use crate::config::AccountLimits;
 use crate::error::{Fault, table};
@@ -25,13 +25,16 @@ pub struct JetStream {
     pub(crate) ground: Ground,
     /// By the number of the account.
     pub(crate) accounts: Vec<Option<Box<Account>>>,
+    /// The subscriptions of the API by the number of the account, which may be one that is only
+    /// told that JetStream is not for it.
+    pub(crate) doors: Vec<Vec<ServiceId>>,
     pub(crate) streams: Slab<Option<Box<Stream>>>,
     /// Snapshots that are being sent, and streams that are being restored.
     pub(crate) snapshots: Slab<Option<Box<Snapshot>>>,
     pub(crate) restores: Slab<Option<Box<Restore>>>,
     pub(crate) answers: Answers,
     /// Direct gets that are being served, with the read that each waits for.
-    directs: Vec<(Option<ReadId>, Direct)>,
+    pub(crate) directs: Vec<(Option<ReadId>, Direct)>,
     finished: Vec<ReadId>,
     /// What was durable when streams last heard of it.
     durable: Durable,
@@ -70,6 +73,7 @@ impl JetStream {
         Self {
             ground: Ground::new(config, store),
             accounts: Vec::new(),
+            doors: Vec::new(),
             streams: Slab::default(),
             snapshots: Slab::default(),
             restores: Slab::default(),
@@ -141,18 +145,8 @@ impl JetStream {
         if place >= self.accounts.len() {
             self.accounts.resize_with(place + 1, || None);
         }
-        let mut state = Account::new(account, name, limits);
-        let services = &mut self.ground.services;
-        let mut serve = |pattern: &str, service: Service| {
-            state.services.push(services.open(out, account, pattern.as_bytes(), b"", service));
-        };
-        for pattern in SERVED {
-            serve(&format!("$JS.API.{pattern}"), Service::Api);
-        }
-        if !self.ground.config.domain.is_empty() {
-            serve(&format!("$JS.{}.API.>", self.ground.config.domain), Service::Domain);
-        }
-        self.accounts[place] = Some(Box::new(state));
+        self.open_door(account, out);
+        self.accounts[place] = Some(Box::new(Account::new(account, name, limits)));
         self.recover(now, account, out);
     }
 
@@ -445,6 +439,7 @@ impl JetStream {
             }
             Service::Snapshot(place) => self.snapshot_taken(place),
             Service::Restore(place) => self.receive_chunk(place, message, out),
+            Service::Refusal => self.refuse(account, message, out),
             Service::Free => {}
         }
     }

@@ -22,6 +22,7 @@ pub mod services;
 mod span;
 pub mod stamp;
 pub mod stream;
+mod tenancy;
 
 pub use config::{AccountLimits, Config};
 pub use describe::{Description, Wanted};

@@ -17,6 +17,8 @@ pub enum Service {
     Free,
     /// `$JS.API.>` of an account.
     Api,
+    /// `$JS.API.>` of the system account, which is told that JetStream is not for it.
+    Refusal,
     /// `$JS.<domain>.API.>` of an account.
     Domain,
     /// Subjects that a stream stores.

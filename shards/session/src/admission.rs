@@ -41,6 +41,8 @@ pub enum Verdict {
     Referred(Box<Referral>, Proof),
     /// Stay out.
     Refused(Denial),
+    /// It depends on an account that has to be looked for first.
+    Unknown(String),
 }
 
 /// Why somebody has to stay out.
@@ -52,6 +54,10 @@ pub enum Denial {
     UntrustedProxy,
     /// The user has to come through a proxy.
     ProxyRequired,
+    /// The credentials were revoked.
+    Revoked,
+    /// Whoever signed the credentials may not, or not any more.
+    Signer,
 }
 
 /// Looks at what a connection says of itself.
@@ -69,11 +75,7 @@ pub fn judge(identity: &Identity, auth: &Auth, way: &Way<'_>) -> Verdict {
         return Verdict::Granted(None, proof);
     }
     if let Some(operator) = &auth.operator {
-        return match judge_token(identity, operator, way, &mut proof) {
-            Ok((_, Some(referral))) => Verdict::Referred(Box::new(referral), proof),
-            Ok((grant, None)) => Verdict::Granted(Some(grant), proof),
-            Err(denial) => Verdict::Refused(denial),
-        };
+        return judge_token(identity, operator, way, proof);
     }
     let simple = own.unwrap_or(&auth.simple);
     let found = find_user(identity, auth, simple, way);
@@ -236,8 +238,8 @@ fn judge_token(
     identity: &Identity,
     operator: &Operator,
     way: &Way<'_>,
-    proof: &mut Proof,
-) -> Result<(Box<Grant>, Option<Referral>), Denial> {
+    mut proof: Proof,
+) -> Verdict {
     let bearer = Bearer {
         token: &identity.jwt,
         kind: way.kind,
@@ -245,16 +247,28 @@ fn judge_token(
         by_proxy: proof.proxy.is_some(),
         now: way.now,
     };
-    let admitted = operator.admit(&bearer).map_err(|fault| match fault {
-        TokenFault::Void => Denial::Credentials,
-        TokenFault::ProxyRequired => Denial::ProxyRequired,
-    })?;
-    if !admitted.bearer {
-        let key = &admitted.grant.nkey;
-        proof.signatures.push(signature_of(key, &identity.signature, way.nonce)?);
-    }
-    proof.signatures.push(admitted.signature);
-    Ok((Box::new(admitted.grant), admitted.referral))
+    let denial = match operator.admit(&bearer) {
+        Ok(admitted) => {
+            if !admitted.bearer {
+                let key = &admitted.grant.nkey;
+                match signature_of(key, &identity.signature, way.nonce) {
+                    Ok(signature) => proof.signatures.push(signature),
+                    Err(denial) => return Verdict::Refused(denial),
+                }
+            }
+            proof.signatures.push(admitted.signature);
+            return match admitted.referral {
+                Some(referral) => Verdict::Referred(Box::new(referral), proof),
+                None => Verdict::Granted(Some(Box::new(admitted.grant)), proof),
+            };
+        }
+        Err(TokenFault::Unknown(account)) => return Verdict::Unknown(account),
+        Err(TokenFault::Void) => Denial::Credentials,
+        Err(TokenFault::ProxyRequired) => Denial::ProxyRequired,
+        Err(TokenFault::Revoked) => Denial::Revoked,
+        Err(TokenFault::Signer) => Denial::Signer,
+    };
+    Verdict::Refused(denial)
 }
 
 fn judge_simple(

@@ -250,6 +250,11 @@ impl Connection {
         self.liveness.last_input = now;
     }
 
+    /// Has it as many subscriptions as it may, which is so from the start if it may have none?
+    pub fn has_too_many_subscriptions(&self) -> bool {
+        self.max_subscriptions.is_some_and(|most| self.subscriptions.len() >= most)
+    }
+
     /// Who it is as the log and monitoring name it: the user's name, or the public key.
     pub fn user(&self) -> &str {
         match (&self.grant, &self.identity) {

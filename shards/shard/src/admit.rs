@@ -78,7 +78,7 @@ impl Shard {
         self.authenticate(slot, Occasion::Unasked);
     }
 
-    fn authenticate(&mut self, slot: Slot, occasion: Occasion) {
+    pub(crate) fn authenticate(&mut self, slot: Slot, occasion: Occasion) {
         match self.judge(slot) {
             Verdict::Granted(grant, proof) if proof.is_empty() => {
                 self.let_in(slot, Pending::granted(grant, proof, occasion), None);
@@ -88,6 +88,7 @@ impl Shard {
                 self.refer_once_proven(slot, referral, proof, occasion);
             }
             Verdict::Refused(denial) => self.deny(slot, denial),
+            Verdict::Unknown(account) => self.seek(slot, account, occasion),
         }
     }
 
@@ -108,7 +109,7 @@ impl Shard {
         pending.referral = Some(referral);
     }
 
-    fn judge(&self, slot: Slot) -> Verdict {
+    pub(crate) fn judge(&self, slot: Slot) -> Verdict {
         self.look_at(slot, |identity, way| admission::judge(identity, &self.config.auth, way))
     }
 
@@ -257,6 +258,10 @@ impl Shard {
 
     /// All that was to be known about a connection is known.
     pub(crate) fn come_in(&mut self, slot: Slot, occasion: Occasion) {
+        if occasion != Occasion::Reload && self.wires.get(slot).has_too_many_subscriptions() {
+            self.refuse_subscriptions(slot);
+            return;
+        }
         match occasion {
             Occasion::Connect { first } => self.finish_connect(slot, first),
             Occasion::Unasked => self.wires.get_mut(slot).awaits_connect = false,
@@ -336,7 +341,7 @@ impl Shard {
 
     pub(crate) fn deny(&mut self, slot: Slot, denial: Denial) {
         let reason = match denial {
-            Denial::Credentials => Reason::AuthenticationFailure,
+            Denial::Credentials | Denial::Revoked | Denial::Signer => Reason::AuthenticationFailure,
             Denial::UntrustedProxy => Reason::ProxyNotTrusted,
             Denial::ProxyRequired => Reason::ProxyRequired,
         };
@@ -354,11 +359,29 @@ impl Shard {
         self.wires.end(slot, reason);
     }
 
-    /// The time of somebody's credentials is over.
+    /// The rules have changed, and somebody who is in may be so no longer.
+    fn cut_off(&mut self, slot: Slot, denial: Denial) {
+        match denial {
+            Denial::Revoked => {
+                self.wires.write_error(slot, "User Authentication Revoked");
+                self.log_for(Level::Debug, slot, "User Authentication Revoked");
+                self.wires.end(slot, Reason::CredentialsRevoked);
+            }
+            // The reference says nothing here.
+            Denial::Signer => self.wires.end(slot, Reason::AuthenticationFailure),
+            other => self.deny(slot, other),
+        }
+    }
+
+    /// The time of somebody's credentials, or of their account, is over.
     pub(crate) fn expire(&mut self, slot: Slot) {
-        self.wires.get_mut(slot).liveness.expires_due = base::Time::NEVER;
-        self.wires.write_error(slot, "User Authentication Expired");
-        self.log_for(Level::Debug, slot, "User Authentication Expired");
+        let connection = self.wires.get_mut(slot);
+        connection.liveness.expires_due = base::Time::NEVER;
+        let account = connection.grant.as_ref().is_some_and(|grant| grant.expires_with_account);
+        let text =
+            if account { "Account Authentication Expired" } else { "User Authentication Expired" };
+        self.wires.write_error(slot, text);
+        self.log_for(Level::Debug, slot, text);
         self.wires.end(slot, Reason::AuthenticationExpired);
     }
 
@@ -377,7 +400,9 @@ impl Shard {
             return;
         }
         match self.judge(slot) {
-            Verdict::Refused(denial) => self.deny(slot, denial),
+            Verdict::Refused(denial) => self.cut_off(slot, denial),
+            // Its account is gone or its time over: to be here needs more than to be looked for.
+            Verdict::Unknown(_) => self.expire_account(slot),
             Verdict::Referred(referral, proof) => {
                 self.refer_once_proven(slot, referral, proof, Occasion::Reload);
             }

@@ -64,6 +64,8 @@ pub struct Effects {
     pub traced: Vec<TracePart>,
     /// What has to be proven before somebody is let in; see [`crate::Shard::proven`].
     pub proofs: Vec<Claim>,
+    /// Keys of accounts to look for; [`crate::Shard::answer`] is the answer.
+    pub sought: Vec<String>,
     /// What has to be done for somebody else to say who may come in.
     pub dispatches: Vec<Dispatch>,
     /// So many configurations that were put in force now hold for every connection.
@@ -91,6 +93,7 @@ impl Effects {
         self.happenings.clear();
         self.traced.clear();
         self.proofs.clear();
+        self.sought.clear();
         self.dispatches.clear();
         self.reconfigured = 0;
         self.stop_accepting = false;

@@ -8,7 +8,7 @@
 //! [`Scratch::apart`]: crate::publish::Scratch
 //! [`Scratch::bound`]: crate::publish::Scratch
 
-use accounts::{Account, Directory, ExportKind, ResponseType, ServiceImport};
+use accounts::{Account, ExportKind, ResponseType, ServiceImport};
 use base::limits::{IMPORT_CHAIN_MAX, RESPONSE_THRESHOLD_DEFAULT};
 use base::text::Decimal;
 use base::{AccountId, Duration, Slot};
@@ -420,29 +420,30 @@ impl Shard {
         }
     }
 
-    /// Accounts are others than before: what they import is bound anew, and connections learn of
-    /// mappings and limits. Nothing changes for who shares what it shared before.
-    pub(crate) fn change_accounts(&mut self, before: &Directory) {
-        let nobody = Account::default();
-        let old = |id: AccountId| before.accounts.get(id.index()).unwrap_or(&nobody);
-        for place in 0..self.config.accounts.accounts.len() {
-            let id = AccountId(place as u32);
+    /// Accounts are others than before, as given: what they import is bound anew, and what they
+    /// store is limited anew. Nothing changes for who shares what it shared before.
+    pub(crate) fn change_accounts(&mut self, before: &[(AccountId, &Account)]) {
+        let mut recast = Vec::new();
+        for (id, old) in before {
+            // An account that was not there before has neither members nor subscriptions.
+            let is_new = old.name.is_empty();
+            let account = self.config.accounts.get(*id);
             let limited = |account: &Account| account.limits.connections.is_some();
-            if limited(self.config.accounts.get(id)) && !limited(old(id)) {
-                self.count_members(id);
+            let newly_limited = limited(account) && !limited(old) && !is_new;
+            let services_changed = old.service_imports != account.service_imports;
+            if old.stream_imports != account.stream_imports && !is_new {
+                recast.push(*id);
             }
-            if old(id).service_imports != self.config.accounts.get(id).service_imports {
-                self.rebind(id, &old(id).service_imports);
+            if newly_limited {
+                self.count_members(*id);
             }
+            if services_changed {
+                self.rebind(*id, &old.service_imports);
+            }
+            self.change_storage(*id);
         }
-        let accounts = self.config.accounts.accounts.iter();
-        let changed = (0..)
-            .map(AccountId)
-            .zip(accounts)
-            .filter(|(id, account)| old(*id).stream_imports != account.stream_imports);
-        let changed: Vec<AccountId> = changed.map(|(id, _)| id).collect();
-        if !changed.is_empty() {
-            self.recast_shadows(|account| changed.contains(&account));
+        if !recast.is_empty() {
+            self.recast_shadows(|account| recast.contains(&account));
         }
     }
 

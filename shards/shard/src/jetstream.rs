@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use accounts::StorageLimits;
 use base::{AccountId, Moment, ServiceId, Slot, Time, Wall};
 use jetstream::stamp::Stamp;
 use jetstream::{AccountLimits, ClientInfo, JetStream, Outlet};
@@ -48,16 +49,42 @@ impl Outlet for Shard {
 }
 
 impl Shard {
-    /// Lets this core store messages, for the accounts given.
-    pub fn start_jetstream(
-        &mut self,
-        mut jetstream: Box<JetStream>,
-        accounts: impl Iterator<Item = (AccountId, String, AccountLimits)>,
-    ) {
+    /// Lets this core store messages, for the accounts that may. Of those whose messages are there
+    /// and that are not known, it is asked who they are.
+    pub fn start_jetstream(&mut self, jetstream: Box<JetStream>) {
         assert!(self.jetstream.is_none(), "a core has one JetStream");
-        for (account, name, limits) in accounts {
-            let now = self.moment();
-            jetstream.enable(now, account, &name, limits, self);
+        self.jetstream = Some(jetstream);
+        for place in 0..self.config.accounts.accounts.len() as u32 {
+            self.change_storage(AccountId(place));
+        }
+        let seeks = self.config.auth.operator.as_ref().is_some_and(|operator| operator.seeks);
+        if let Some(jetstream) = self.jetstream.as_ref().filter(|_| seeks) {
+            self.effects.sought.extend(jetstream.absent_accounts());
+        }
+    }
+
+    /// Lets an account store messages as its limits are now, or not at all.
+    pub(crate) fn change_storage(&mut self, id: AccountId) {
+        let Some(mut jetstream) = self.jetstream.take() else { return };
+        let account = self.config.accounts.get(id);
+        let limits = account.jetstream.as_ref().filter(|_| !account.removed);
+        let now = self.moment();
+        match (limits.map(limits_of), jetstream.is_enabled(id)) {
+            (Some(limits), true) => jetstream.limit(id, limits),
+            (Some(limits), false) => {
+                let name = account.name.clone();
+                jetstream.enable(now, id, &name, limits, self);
+            }
+            (None, true) => jetstream.disable(now, id, self),
+            (None, false) => {}
+        }
+        let account = self.config.accounts.get(id);
+        let is_there =
+            !account.removed && (id != AccountId::SYSTEM || self.config.accounts.has_system);
+        if is_there {
+            jetstream.open_door(id, self);
+        } else {
+            jetstream.close_door(id, self);
         }
         self.jetstream = Some(jetstream);
     }
@@ -157,6 +184,19 @@ impl Shard {
         put("client_type", quoted("nats"));
         out.push('}');
         out.into_bytes()
+    }
+}
+
+fn limits_of(limits: &StorageLimits) -> AccountLimits {
+    AccountLimits {
+        max_memory: limits.memory,
+        max_store: limits.file,
+        max_streams: limits.streams,
+        max_consumers: limits.consumers,
+        max_ack_pending: limits.ack_pending,
+        memory_max_stream_bytes: limits.memory_stream,
+        store_max_stream_bytes: limits.file_stream,
+        max_bytes_required: limits.max_bytes_required,
     }
 }
 

@@ -14,6 +14,7 @@
 //! finds the interest in place. `docs/decisions/flush-barrier.md` has the argument.
 
 mod admit;
+mod amend;
 mod batch;
 mod callout;
 mod census;
@@ -45,7 +46,9 @@ mod trace;
 mod train;
 mod wires;
 
-pub use accounts::{Auth, Inquiry, Outcome, Password, Proof, Referral, Secret, Signature};
+pub use accounts::{
+    Amendment, Auth, Inquiry, Outcome, Password, Proof, Referral, Secret, Signature,
+};
 pub use admit::Claim;
 pub use callout::{Composed, Dispatch, Errand};
 pub use census::{AccountCensus, Census};

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use accounts::Rules;
+use accounts::{Account, Rules};
 use base::{AccountId, ConnectionId, CoreId, Moment, Random, Slab, Slot, Time, Wall};
 use jetstream::JetStream;
 use session::{Alarm, Config, Connection, Door, InfoLine, Peer, Reason, Stage, Statistics};
 use subjects::Change;
 
+use crate::amend::Seekers;
 use crate::census::Past;
 use crate::effects::{Effects, Level, LogLine, Socket};
 use crate::entrance::Throttle;
@@ -72,6 +73,8 @@ pub struct Shard {
     pub(crate) rules: HashMap<String, Rc<Rules>>,
     /// Counts what was to be proven.
     pub(crate) claims: u64,
+    /// Connections that wait for an account to be found, by its key.
+    pub(crate) seekers: Seekers,
     /// May connections still be asked again, after a reload, who they are?
     pub(crate) rechecking: bool,
     /// Reloads that are not over until they all have been.
@@ -121,6 +124,7 @@ impl Shard {
             at_barrier: Vec::new(),
             rules: HashMap::new(),
             claims: 0,
+            seekers: Seekers::default(),
             rechecking: false,
             reconfigurations: 0,
             reconfigured_at: None,
@@ -539,7 +543,11 @@ impl Shard {
         let old = std::mem::replace(&mut self.config, config);
         self.info = InfoLine::new(&self.config);
         self.wires.configure(&self.config);
-        self.change_accounts(&old.accounts);
+        let nobody = Account::default();
+        let all = (0..self.config.accounts.accounts.len() as u32).map(AccountId);
+        let before = |id: AccountId| old.accounts.accounts.get(id.index()).unwrap_or(&nobody);
+        let before: Vec<(AccountId, &Account)> = all.map(|id| (id, before(id))).collect();
+        self.change_accounts(&before);
         self.check_pins_again(&old);
         for slot in self.open_slots() {
             let limit = self.wires.get(slot).max_payload;

@@ -291,12 +291,17 @@ pub(crate) enum Members {
     All,
     /// Up to [`FEW_MAX`] keys.
     Few(Vec<u32>),
+    /// Up to [`LISTED_MAX`] keys, and a bit for each number.
+    Listed(Vec<u32>, Vec<u64>),
     /// A bit for each number.
     Many(Vec<u64>),
 }
 
-/// Keys for which bounds are looked up one by one.
+/// Keys that messages are compared with one by one.
 const FEW_MAX: usize = 8;
+/// Keys whose first and last messages are looked up one by one: about what a look through a
+/// thousand messages costs.
+const LISTED_MAX: usize = 256;
 
 impl KeySet {
     /// Every key there is or will be. Costs nothing to look for.
@@ -312,6 +317,14 @@ impl KeySet {
         Self { members: Members::Few(vec![id.0]), born: keys.born }
     }
 
+    /// The keys one by one, unless there are many.
+    pub(crate) fn listed(&self) -> Option<&[u32]> {
+        match &self.members {
+            Members::Few(ids) | Members::Listed(ids, _) => Some(ids),
+            Members::All | Members::Many(_) => None,
+        }
+    }
+
     /// Is the set every key?
     pub fn is_all(&self) -> bool {
         matches!(self.members, Members::All)
@@ -321,23 +334,47 @@ impl KeySet {
     /// which `wanted` says so. To be called before each look through the log; costs a comparison
     /// when there are no new keys.
     pub fn follow(&mut self, keys: &Keys, mut wanted: impl FnMut(&[u8]) -> bool) {
-        if self.born == keys.born || self.is_all() {
+        if self.is_current(keys) || self.catch_up(keys, &mut wanted) {
             return;
         }
-        let missed = keys.born.checked_sub(self.born);
-        if let Some(missed) = missed.filter(|&missed| missed <= keys.births.len() as u64) {
-            let from = keys.births.len() - missed as usize;
-            for &id in keys.births.range(from..) {
-                let is_member = wanted(keys.text(KeyId(id)));
-                self.put(id, is_member);
-            }
-        } else {
-            self.members = Members::Few(Vec::new());
-            for (id, _) in keys.iter().filter(|(_, text)| wanted(text)) {
-                self.put(id.0, true);
-            }
+        self.members = Members::Few(Vec::new());
+        for (id, _) in keys.iter().filter(|(_, text)| wanted(text)) {
+            self.put(id.0, true);
         }
         self.born = keys.born;
+    }
+
+    /// As [`Self::follow`] where `wanted` are the keys of these names: at the first they are looked
+    /// up, whatever the number of keys.
+    pub fn follow_names(
+        &mut self,
+        keys: &Keys,
+        names: &[Box<[u8]>],
+        wanted: impl FnMut(&[u8]) -> bool,
+    ) {
+        if self.is_current(keys) || self.catch_up(keys, wanted) {
+            return;
+        }
+        self.members = Members::Few(Vec::new());
+        for id in names.iter().filter_map(|name| keys.find(name)) {
+            self.put(id.0, true);
+        }
+        self.born = keys.born;
+    }
+
+    /// Takes up what came up since. False if that is not known any more.
+    fn catch_up(&mut self, keys: &Keys, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
+        let missed = keys.born.checked_sub(self.born);
+        let Some(missed) = missed.filter(|&missed| missed <= keys.births.len() as u64) else {
+            return false;
+        };
+        let from = keys.births.len() - missed as usize;
+        for &id in keys.births.range(from..) {
+            let is_member = wanted(keys.text(KeyId(id)));
+            self.put(id, is_member);
+        }
+        self.born = keys.born;
+        true
     }
 
     /// Has the set seen all keys of the log?
@@ -351,7 +388,7 @@ impl KeySet {
         match &self.members {
             Members::All => true,
             Members::Few(few) => few.contains(&id.0),
-            Members::Many(bits) => is_set(bits, id.0),
+            Members::Listed(_, bits) | Members::Many(bits) => is_set(bits, id.0),
         }
     }
 
@@ -364,10 +401,22 @@ impl KeySet {
                     few.push(id);
                 } else if is_member {
                     let mut bits = Vec::new();
-                    for &member in few.iter().chain([&id]) {
+                    few.push(id);
+                    for &member in few.iter() {
                         set(&mut bits, member, true);
                     }
-                    self.members = Members::Many(bits);
+                    self.members = Members::Listed(std::mem::take(few), bits);
+                }
+            }
+            Members::Listed(ids, bits) => {
+                if is_set(bits, id) && !is_member {
+                    ids.retain(|&other| other != id);
+                } else if !is_set(bits, id) && is_member {
+                    ids.push(id);
+                }
+                set(bits, id, is_member);
+                if ids.len() > LISTED_MAX {
+                    self.members = Members::Many(std::mem::take(bits));
                 }
             }
             Members::Many(bits) => set(bits, id, is_member),

@@ -41,7 +41,12 @@ struct Pair {
     last: u64,
     wall: i64,
     filter: KeySet,
+    /// The same, followed by the names of its keys.
+    named: KeySet,
+    names: Vec<Box<[u8]>>,
 }
+
+const KEYS: u64 = 30;
 
 fn matches_filter(subject: &[u8]) -> bool {
     subject.last().is_some_and(|digit| digit % 3 == 0)
@@ -53,8 +58,21 @@ impl Pair {
         let kind = if random.below(2) == 0 { Kind::Memory } else { Kind::File };
         let mut store = Store::new(StoreOptions { seed, ..StoreOptions::default() });
         let id = store.create(b"log", kind, LogOptions::default()).expect("the store is empty");
-        let filter = KeySet::new();
-        Self { random, kind, store, id, kept: Vec::new(), first: 0, last: 0, wall: 1 << 60, filter }
+        let names = (0..KEYS).map(|number| format!("key.{number}").into_bytes());
+        let names = names.filter(|name| matches_filter(name)).map(Into::into).collect();
+        Self {
+            random,
+            kind,
+            store,
+            id,
+            kept: Vec::new(),
+            first: 0,
+            last: 0,
+            wall: 1 << 60,
+            filter: KeySet::new(),
+            named: KeySet::new(),
+            names,
+        }
     }
 
     fn pick(&mut self) -> u64 {
@@ -80,7 +98,7 @@ impl Pair {
         let kept = Kept {
             sequence: self.last + 1 + gap,
             wall: self.wall,
-            subject: format!("key.{}", self.random.below(30)).into_bytes(),
+            subject: format!("key.{}", self.random.below(KEYS)).into_bytes(),
             header,
             tail,
             sizes_bytes: sizes.len(),
@@ -149,7 +167,7 @@ impl Pair {
     }
 
     fn compare_keys(&mut self) {
-        let subject = format!("key.{}", self.random.below(30)).into_bytes();
+        let subject = format!("key.{}", self.random.below(KEYS)).into_bytes();
         let of_key: Vec<&Kept> = self.kept.iter().filter(|kept| kept.subject == subject).collect();
         let id = self.store.log(self.id).keys().find(&subject);
         assert_eq!(id.is_some(), !of_key.is_empty());
@@ -167,10 +185,12 @@ impl Pair {
         let from = self.pick();
         let log = self.store.log(self.id);
         self.filter.follow(log.keys(), matches_filter);
+        self.named.follow_names(log.keys(), &self.names, matches_filter);
         let one = log.keys().find(b"key.7").map(|id| KeySet::one(log.keys(), id));
-        let sets: [(Option<&KeySet>, Matches); 3] = [
+        let sets: [(Option<&KeySet>, Matches); 4] = [
             (Some(&KeySet::ALL), |_| true),
             (Some(&self.filter), matches_filter),
+            (Some(&self.named), matches_filter),
             (one.as_ref(), |subject| subject == b"key.7"),
         ];
         for (set, wanted) in sets {

@@ -4,6 +4,7 @@
 //! One core hears for all, except where a request is about the connection that makes it: that is
 //! heard on every core, and answered by the one which the connection is on.
 
+mod claims;
 mod describe;
 mod encoding;
 mod events;
@@ -12,6 +13,7 @@ mod requests;
 mod services;
 mod traces;
 
+pub(super) use claims::{Looks, look_up};
 pub(super) use events::{Teller, say_goodbye, say_lame_duck, tell};
 pub(super) use requests::answer;
 pub(super) use services::Services;

@@ -12,6 +12,7 @@ use subjects::grammar;
 use super::super::json::{self, is_default};
 use super::super::state::{State, wall};
 use super::super::views::{accounts, connz, health, jsz, others, subsz, varz};
+use super::claims;
 use super::describe::ServerInfo;
 use super::encoding::{self, Encoding};
 use super::events;
@@ -57,6 +58,8 @@ pub(in super::super) async fn answer(state: Rc<State>, core: CoreId, request: Re
     let asked = Asked { state: &state, core, request: &request };
     match service {
         Service::Server(Endpoint::Stats) => asked.statistics().await,
+        Service::Claims(endpoint) => claims::serve(&state, core, &request, endpoint).await,
+        Service::Found => claims::found(&state, &request),
         _ if request.reply.is_empty() => {}
         Service::Server(Endpoint::Id) => asked.identity(),
         Service::CountSubscribers => asked.count_subscribers().await,
@@ -100,7 +103,9 @@ impl Asked<'_> {
                 self.at_connection(Question::Kick, "no such client or leafnode id").await
             }
             Service::SendAway => self.at_connection(Question::SendAway, "no such client id").await,
-            Service::CountSubscribers => unreachable!("its answer is no JSON"),
+            Service::CountSubscribers | Service::Claims(_) | Service::Found => {
+                unreachable!("its answer is no JSON of this form")
+            }
         }
     }
 

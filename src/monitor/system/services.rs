@@ -5,6 +5,8 @@ use std::cell::{Cell, RefCell};
 use base::{AccountId, ServiceId};
 
 use super::super::state::State;
+use super::claims::inbox;
+use crate::config::Resolver;
 
 /// What may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,10 @@ pub(super) enum Service {
     SendAway,
     /// `$SYS.DEBUG.SUBSCRIBERS`: how many there are.
     CountSubscribers,
+    /// Requests about tokens of accounts.
+    Claims(ClaimsEndpoint),
+    /// An answer to a look for the token of an account.
+    Found,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +63,31 @@ pub(super) enum AccountEndpoint {
     Stats,
     Count,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClaimsEndpoint {
+    /// The token of whichever account.
+    Update,
+    /// The token of the account that the subject names.
+    UpdateOf,
+    /// The same in the oldest form of the subject.
+    UpdateOfOld,
+    LookUp,
+    List,
+    Delete,
+    Pack,
+}
+
+/// Where tokens are served, by whether a directory has to hold all of them for that.
+const CLAIMS_ENDPOINTS: [(&str, ClaimsEndpoint); 7] = [
+    ("$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", ClaimsEndpoint::UpdateOf),
+    ("$SYS.ACCOUNT.*.CLAIMS.UPDATE", ClaimsEndpoint::UpdateOfOld),
+    ("$SYS.REQ.CLAIMS.UPDATE", ClaimsEndpoint::Update),
+    ("$SYS.REQ.CLAIMS.LIST", ClaimsEndpoint::List),
+    ("$SYS.REQ.CLAIMS.DELETE", ClaimsEndpoint::Delete),
+    ("$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP", ClaimsEndpoint::LookUp),
+    ("$SYS.REQ.CLAIMS.PACK", ClaimsEndpoint::Pack),
+];
 
 const ENDPOINTS: [(&str, Endpoint); 15] = [
     ("IDZ", Endpoint::Id),
@@ -114,12 +145,31 @@ impl Services {
         }
         listen("$SYS.REQ.ACCOUNT.PING.STATZ", Service::AllAccounts);
         listen("$SYS.DEBUG.SUBSCRIBERS", Service::CountSubscribers);
+        self.open_claims(state);
         self.open_accounts(state);
     }
 
-    /// Subscribes in those accounts that are new: for what each may ask about itself.
-    pub(in super::super) fn open_accounts(&self, state: &State) {
+    /// Subscribes for requests about tokens: what is kept in a directory can be asked about, and
+    /// others can ask for it where the directory holds all.
+    fn open_claims(&self, state: &State) {
+        let settled = state.settled();
+        let Some(vouching) = &settled.options.authorization.vouching else { return };
+        let served = match &vouching.resolver {
+            Resolver::Directory(directory) if directory.is_cache => 5,
+            Resolver::Directory(_) => CLAIMS_ENDPOINTS.len(),
+            _ => 2,
+        };
+        for (pattern, endpoint) in &CLAIMS_ENDPOINTS[..served] {
+            self.listen(state, 0, AccountId::SYSTEM, pattern, Service::Claims(*endpoint));
+        }
+        self.listen(state, 0, AccountId::SYSTEM, &inbox(state), Service::Found);
+    }
+
+    /// Subscribes in those accounts that are new: for what each may ask about itself. False if
+    /// there are none.
+    pub(in super::super) fn open_accounts(&self, state: &State) -> bool {
         let count = state.settled().directory.accounts.len();
+        let before = self.accounts.get();
         for number in self.accounts.get()..count {
             let account = AccountId(number as u32);
             for core in 0..state.cores.count() {
@@ -133,7 +183,8 @@ impl Services {
             listen("$SYS.REQ.ACCOUNT.PING.CONNZ", Service::OwnConnections);
             listen("$SYS.REQ.ACCOUNT.PING.STATZ", Service::OwnTraffic);
         }
-        self.accounts.set(count.max(self.accounts.get()));
+        self.accounts.set(count.max(before));
+        count > before
     }
 
     fn listen(

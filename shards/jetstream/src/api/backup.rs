@@ -292,6 +292,20 @@ impl JetStream {
         }
     }
 
+    /// Gives up the restores of an account that may not store any more.
+    pub(crate) fn abandon_restores(&mut self, account: base::AccountId, out: &mut dyn Outlet) {
+        let places: Vec<u32> = self.restores.places().map(|(place, _)| place).collect();
+        for place in places {
+            let restore = self.restores.get_mut(place);
+            if restore.as_deref().is_some_and(|restore| restore.account == account)
+                && let Some(restore) = restore.take()
+            {
+                let problem = "JetStream was disabled for the account".into();
+                self.answer_restore(place, &restore, Err(problem), b"", out);
+            }
+        }
+    }
+
     /// When a restore is given up.
     pub(crate) fn restores_due(&self) -> Time {
         let restores = self.restores.places().filter_map(|(_, restore)| restore.as_deref());

@@ -126,6 +126,9 @@ impl JetStream {
         if !is_level_served(Options::read(call.request.header).api_level) {
             return Err(table::REQUIRED_API_LEVEL);
         }
+        if matches!(verb, Verb::Clustered(_)) {
+            return Err(table::CLUSTER_REQUIRED);
+        }
         if self.account(call.account).is_none() {
             return Err(table::NOT_ENABLED_FOR_ACCOUNT);
         }
@@ -142,7 +145,7 @@ impl JetStream {
             Verb::StreamRestore => return self.stream_restore(call, writer, out),
             Verb::MessageGet => return self.message_get(call, writer),
             Verb::MessageDelete => return self.message_delete(call, writer, out),
-            Verb::Clustered(_) => return Err(table::CLUSTER_REQUIRED),
+            Verb::Clustered(_) => unreachable!("it was refused"),
             Verb::Consumer(_) => return self.consumer_request(verb, call, writer, out),
         }
         Ok(Outcome::Answered)

@@ -10,6 +10,8 @@ use subjects::grammar;
 #[derive(Debug)]
 pub(crate) struct Filter {
     tree: Option<Box<Node>>,
+    /// The filters, if none has a wildcard.
+    names: Option<Vec<Box<[u8]>>>,
     set: KeySet,
 }
 
@@ -60,12 +62,19 @@ impl Filter {
     /// A filter of these patterns; of everything if there are none.
     pub(crate) fn new<'p>(patterns: impl Iterator<Item = &'p str>) -> Self {
         let mut tree: Option<Box<Node>> = None;
-        for pattern in patterns {
-            tree.get_or_insert_default().insert(pattern.as_bytes());
+        let mut names = Some(Vec::new());
+        for pattern in patterns.map(str::as_bytes) {
+            tree.get_or_insert_default().insert(pattern);
+            if grammar::has_wildcard(pattern) {
+                names = None;
+            }
+            if let Some(names) = &mut names {
+                names.push(pattern.into());
+            }
         }
         let is_all = tree.as_deref().is_none_or(|root| root.is_open);
         let tree = tree.filter(|_| !is_all);
-        Self { tree, set: if is_all { KeySet::ALL } else { KeySet::new() } }
+        Self { tree, names, set: if is_all { KeySet::ALL } else { KeySet::new() } }
     }
 
     /// Does it match everything?
@@ -84,9 +93,13 @@ impl Filter {
     /// The keys that it matches, brought up to date with the log.
     #[inline]
     pub(crate) fn keys(&mut self, log: &Log) -> &KeySet {
-        let Self { tree, set } = self;
-        if let Some(tree) = tree {
-            set.follow(log.keys(), |key| tree.matches(key));
+        let Self { tree, names, set } = self;
+        match (tree, names) {
+            (None, _) => {}
+            (Some(tree), Some(names)) => {
+                set.follow_names(log.keys(), names, |key| tree.matches(key));
+            }
+            (Some(tree), None) => set.follow(log.keys(), |key| tree.matches(key)),
         }
         set
     }

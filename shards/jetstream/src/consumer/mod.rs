@@ -269,6 +269,16 @@ impl Consumers {
         *self = Self::default();
     }
 
+    /// The stream is not served for a while: what is known is written down, subscriptions end.
+    pub fn suspend(&mut self, view: &mut View<'_>, out: &mut dyn Outlet) {
+        self.flush(view, out);
+        let desk = &mut Desk { view, out };
+        for place in self.places() {
+            self.consumer(place).close(desk);
+        }
+        *self = Self::default();
+    }
+
     /// After a start: builds the consumers from their notes in the log.
     pub fn recover(&mut self, view: &mut View<'_>, out: &mut dyn Outlet) {
         self.recall_all(&mut Desk { view, out });

@@ -192,6 +192,20 @@ impl Stream {
         let mut view = site.ground.view(site.now, &self.core, site.account);
         self.consumers.stream_deleted(&mut view, site.out);
         site.ground.wanted.clear();
+        let log = self.core.log;
+        self.leave(site);
+        site.ground.store.destroy(log);
+    }
+
+    /// The stream goes, and what it holds stays in the store, from where it can come back.
+    pub(crate) fn suspend(mut self, site: &mut Site<'_>) {
+        let mut view = site.ground.view(site.now, &self.core, site.account);
+        self.consumers.suspend(&mut view, site.out);
+        site.ground.wanted.clear();
+        self.leave(site);
+    }
+
+    fn leave(mut self, site: &mut Site<'_>) {
         self.end_upstreams(site);
         self.end_batches(site);
         let services = &mut site.ground.services;
@@ -206,6 +220,5 @@ impl Stream {
         }
         site.account.consumers -= self.counted_consumers;
         site.account.streams.remove(&config.name);
-        site.ground.store.destroy(self.core.log);
     }
 }

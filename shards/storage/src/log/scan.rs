@@ -5,23 +5,49 @@ use std::ops::RangeInclusive;
 use base::Wall;
 
 use super::Log;
-use crate::keys::{KeyId, KeySet, KeyState, Members};
+use crate::keys::{KeyId, KeySet, KeyState};
 
 impl Log {
     /// The first message at or after `from` whose key is in the set, which has to have followed the
     /// log's keys.
     pub fn next(&self, from: u64, set: &KeySet) -> Option<u64> {
         debug_assert!(set.is_current(&self.keys), "a set follows its log before it is used");
-        let (lowest, highest) = self.bounds(from, u64::MAX, set)?;
+        let (mut lowest, mut highest) = self.bounds(from, u64::MAX, set)?;
+        let mut known = None;
+        if let Some(ids) = set.listed() {
+            (lowest, known) = self.next_known(from, ids);
+            highest = known.map_or(highest, |known| known - 1);
+        }
+        if lowest > highest {
+            return known;
+        }
         for part in self.parts.range(self.part_from(lowest)..) {
             if part.segment.base > highest {
-                return None;
+                break;
             }
             if let Some(place) = part.segment.next(part.segment.place_from(lowest), set) {
-                return Some(part.segment.sequence(place));
+                let found = part.segment.sequence(place);
+                return Some(known.map_or(found, |known| found.min(known)));
             }
         }
-        None
+        known
+    }
+
+    /// The lowest sequence at or after `from` that is known to be of one of these keys, and from
+    /// where on the log has to be looked through for one that is lower.
+    fn next_known(&self, from: u64, ids: &[u32]) -> (u64, Option<u64>) {
+        let (mut lowest, mut known) = (u64::MAX, None);
+        for key in ids.iter().map(|&id| self.keys.get(KeyId(id))) {
+            if key.count == 0 || key.last < from {
+                continue;
+            }
+            if key.first >= from && key.first_known {
+                known = Some(known.map_or(key.first, |known: u64| known.min(key.first)));
+            } else {
+                lowest = lowest.min(key.first.max(from));
+            }
+        }
+        (lowest, known)
     }
 
     /// The last message at or in front of `until` whose key is in the set.
@@ -47,10 +73,11 @@ impl Log {
         if set.is_all() && from <= self.first {
             return self.messages;
         }
-        if let Members::Few(few) = &set.members {
-            let mut states = few.iter().map(|&id| KeyId(id));
-            if states.all(|id| self.keys.count(id) == 0 || self.keys.get(id).first >= from) {
-                return few.iter().map(|&id| self.keys.count(KeyId(id))).sum();
+        if let Some(ids) = set.listed() {
+            let keys = || ids.iter().map(|&id| self.keys.get(KeyId(id))).filter(|it| it.count > 0);
+            if keys().all(|key| key.first >= from || key.last < from) {
+                let ahead = keys().filter(|key| key.first >= from);
+                return ahead.map(|key| u64::from(key.count)).sum();
             }
         }
         let Some((lowest, _)) = self.bounds(from, u64::MAX, set) else { return 0 };
@@ -61,8 +88,8 @@ impl Log {
     /// Where the messages of a set can be.
     fn bounds(&self, from: u64, until: u64, set: &KeySet) -> Option<(u64, u64)> {
         let (mut lowest, mut highest) = (self.first, self.last);
-        if let Members::Few(few) = &set.members {
-            let used = few.iter().filter(|&&id| self.keys.count(KeyId(id)) > 0);
+        if let Some(ids) = set.listed() {
+            let used = ids.iter().filter(|&&id| self.keys.count(KeyId(id)) > 0);
             let mut keys = used.map(|&id| self.keys.get(KeyId(id)));
             let key = keys.next()?;
             (lowest, highest) = (key.first, key.last);

@@ -304,7 +304,9 @@ impl Segment {
                 &[key] => self.next_of(from, key),
                 _ => self.next_where(from, |key| few.contains(&key)),
             },
-            Members::Many(bits) => self.next_where(from, |key| is_set(bits, key)),
+            Members::Listed(_, bits) | Members::Many(bits) => {
+                self.next_where(from, |key| is_set(bits, key))
+            }
         }
     }
 
