@@ -359,8 +359,30 @@ mod tests {
         }
         let world = World::new(&json!({"limits": {"disallow_bearer": true}}));
         assert_eq!(world.admit(&world.role, json!({}), json!({})), void);
-        let world = World::new(&json!({"authorization": {"auth_users": ["UX"]}}));
-        assert_eq!(world.admit(&world.account, json!({}), json!({})), void);
+    }
+
+    #[test]
+    fn an_account_may_have_others_decide() {
+        let asks = |auth_users: &[&str]| {
+            let world = World::new(&json!({"authorization": {"auth_users": auth_users}}));
+            let user = token(
+                &world.account,
+                &KeyPair::new_user(),
+                json!({}),
+                json!({"type": "user", "version": 2}),
+            );
+            let bearer = Bearer {
+                token: &user,
+                kind: ConnectionKind::Standard,
+                host: "127.0.0.1",
+                by_proxy: false,
+                now: NOW,
+            };
+            let admitted = world.operator.admit(&bearer).expect("the account has signed");
+            admitted.referral.map(|referral| referral.issuer)
+        };
+        assert_eq!(asks(&[]), None);
+        assert!(asks(&["UX"]).is_some_and(|issuer| issuer.starts_with('A')));
     }
 
     #[test]

@@ -306,6 +306,9 @@ fn read_single(mut single: &[u8], leaf: &Certificate<'_>) -> Option<Verdict> {
 /// `20260102030405Z` as seconds since 1970.
 fn seconds(text: &[u8]) -> Option<i64> {
     let text = str::from_utf8(text).ok()?.strip_suffix('Z')?;
+    if text.len() != "20260102030405".len() {
+        return None;
+    }
     let time = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", text).ok()?;
     Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
