@@ -35,8 +35,8 @@ use crate::requests::Wants;
 use crate::seal::Queue;
 use crate::segment_file::{Listed, Tail};
 use crate::snapshot;
-use crate::store::{Kind, LogId, Store, hasher};
-use crate::vault::{Encryption, Purpose, Sealer, Vault};
+use crate::store::{Kind, LogId, Store, StoreOptions, hasher};
+use crate::vault::{Purpose, Sealer, Vault};
 
 /// Blocks at the end of a segment that are read first: tail, directory, and most indexes of small
 /// messages.
@@ -86,6 +86,10 @@ pub(crate) struct Opening {
     requests: u64,
     wanted: VecDeque<DiskRequest>,
     journals: HashMap<u64, (u32, u64)>,
+    /// Files of the journal of which less than a block is left.
+    stubs: Vec<u32>,
+    /// Bytes of each file of the journal: it gets its name when all of them are on the drive.
+    journal_bytes: u64,
     waiting: usize,
     listing: Listing,
     slots: Vec<SlotBytes>,
@@ -121,8 +125,10 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    pub(crate) fn new(encryption: Option<&Encryption>) -> Self {
-        Self { vault: Vault::new(encryption), ..Self::default() }
+    pub(crate) fn new(options: &StoreOptions) -> Self {
+        let journal_bytes = u64::from(options.journal_blocks) * BLOCK_BYTES as u64;
+        let vault = Vault::new(options.encryption.as_ref());
+        Self { vault, journal_bytes, ..Self::default() }
     }
 
     pub(crate) fn take_requests(&mut self, out: &mut Vec<DiskRequest>) {
@@ -149,6 +155,9 @@ impl Opening {
         let block = BLOCK_BYTES as u64;
         self.listing = listing;
         for (file, bytes) in self.listing.files.clone() {
+            if matches!(file, File::Journal(_)) && bytes < self.journal_bytes {
+                self.report(None, What::Journal, file.to_string(), None);
+            }
             match file {
                 File::Journal(slot) if bytes >= block => {
                     let blocks = Blocks::new((bytes / block) as usize);
@@ -156,6 +165,7 @@ impl Opening {
                     self.journals.insert(id, (slot, bytes / block));
                     self.waiting += 1;
                 }
+                File::Journal(slot) => self.stubs.push(slot),
                 File::Segment(number) => {
                     self.sizes.insert(number, bytes);
                 }
@@ -523,6 +533,10 @@ impl Store {
             } else {
                 slots.found_free(slot.slot, slot.blocks.count() as u32);
             }
+        }
+        for slot in &opening.stubs {
+            slots.found_aside(*slot);
+            ruined.push((File::Journal(*slot), File::AsideJournal(*slot)));
         }
         for used in &replay.used {
             slots.found_used(*used, replay.next);

@@ -136,7 +136,7 @@ impl Store {
     /// [`Self::take_requests`] and [`Self::completed`].
     pub fn open(options: StoreOptions) -> Self {
         let mut store = Self::new(options);
-        store.opening = Some(Box::new(Opening::new(store.options.encryption.as_ref())));
+        store.opening = Some(Box::new(Opening::new(&store.options)));
         store
     }
 

@@ -333,6 +333,15 @@ impl Disk {
         self.files.iter().map(|(file, content)| (*file, content.firm.len() as u64)).collect()
     }
 
+    /// The file of the journal in which the newest block stands, by the numbers in its blocks
+    /// (docs/STORAGE.md).
+    pub fn newest_journal(&self) -> Option<File> {
+        let number = |block: &[u8]| u64::from_le_bytes(*block[24..].first_chunk().expect("a head"));
+        let journals = self.files.iter().filter(|(file, _)| matches!(file, File::Journal(_)));
+        let newest = |content: &Content| content.firm.chunks_exact(4096).map(number).max();
+        journals.max_by_key(|(_, content)| newest(content)).map(|(file, _)| *file)
+    }
+
     /// Do these bytes stand in some file?
     pub fn contains(&self, bytes: &[u8]) -> bool {
         let holds = |content: &Content| content.firm.windows(bytes.len()).any(|it| it == bytes);

@@ -97,7 +97,12 @@ impl Wreck {
         world.outcome.openings = self.world.outcome.openings;
         let first = world.judge()?;
         let is_less = !first.lost.is_empty() || first.logs > 0 || first.back > 0;
-        if is_less && first.damage.is_empty() {
+        // Nothing speaks of what stood in the newest file alone.
+        let is_untold = match blow {
+            Blow::Remove(file) => Some(*file) == self.world.disk.newest_journal(),
+            _ => false,
+        };
+        if is_less && first.damage.is_empty() && !is_untold {
             return Err(format!("{first:?} and no report"));
         }
         world.settle();
