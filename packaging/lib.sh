@@ -4,6 +4,7 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # The one version there is.
+# shellcheck disable=SC2034  # whoever reads this file uses it
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
 
 # Everything in a package bears the time of the commit, so that the same sources make the same bytes.
