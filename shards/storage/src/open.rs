@@ -128,7 +128,7 @@ impl Opening {
     pub(crate) fn new(options: &StoreOptions) -> Self {
         let journal_bytes = u64::from(options.journal_blocks) * BLOCK_BYTES as u64;
         let vault = Vault::new(options.encryption.as_ref());
-        Self { vault, journal_bytes, ..Self::default() }
+        Self { journal_bytes, vault, ..Self::default() }
     }
 
     pub(crate) fn take_requests(&mut self, out: &mut Vec<DiskRequest>) {
