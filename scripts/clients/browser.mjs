@@ -84,7 +84,11 @@ async function inPage(broker, script, { cookies = [] } = {}) {
   const profile = mkdtempSync(join(tmpdir(), "browser-"));
   const flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"];
   const address = `http://127.0.0.1:${site.address().port}/`;
-  const browser = spawn(CHROMIUM, [...flags, `--user-data-dir=${profile}`, address], { stdio: "ignore" });
+  const browser = spawn(CHROMIUM, [...flags, `--user-data-dir=${profile}`, address], {
+    stdio: "ignore",
+    // A group of its own: what the browser starts ends with it, and writes no more to the profile.
+    detached: true,
+  });
   const gone = once(browser, "exit");
   try {
     const ended = gone.then(() => Promise.reject(new Error("the browser ended")));
@@ -92,11 +96,11 @@ async function inPage(broker, script, { cookies = [] } = {}) {
     assert.equal(error, undefined);
     return value;
   } finally {
-    browser.kill("SIGKILL");
+    process.kill(-browser.pid, "SIGKILL");
     await gone;
     site.closeAllConnections();
     site.close();
-    rmSync(profile, { recursive: true, force: true, maxRetries: 10 });
+    rmSync(profile, { recursive: true, force: true, maxRetries: 30, retryDelay: 20 });
   }
 }
 
