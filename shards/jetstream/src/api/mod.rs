@@ -111,8 +111,8 @@ impl JetStream {
         }
         let is_counted = is_error || verb != Verb::MessageGet;
         let position = self.ground.store.ordered();
-        // A purge that finds nothing says that nothing is there: what took it away before may not be
-        // durable yet.
+        // A purge that finds nothing says that nothing is there: what took it away before may not
+        // be durable yet.
         let is_read = position == ordered && verb != Verb::StreamPurge;
         let position = if is_read { None } else { Some(position.0) };
         self.answers.push(answer::Answer::new(&call, answer, is_counted, is_error), position);
