@@ -29,6 +29,21 @@ pub trait Surroundings {
     fn variable(&mut self, name: &str) -> Option<String>;
 }
 
+/// No files and no environment, for tests of configurations that need neither.
+#[cfg(test)]
+pub(super) struct Nothing;
+
+#[cfg(test)]
+impl Surroundings for Nothing {
+    fn read(&mut self, _: &Path) -> Result<Vec<u8>, String> {
+        Err("no files".to_owned())
+    }
+
+    fn variable(&mut self, _: &str) -> Option<String> {
+        None
+    }
+}
+
 /// Parses `input`, which is called `name` in messages and whose includes are relative to it.
 pub(super) fn parse(
     name: &str,

@@ -318,22 +318,9 @@ pub fn summary(new: &Options) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use super::super::{Settings, Surroundings, parse_bytes};
+    use super::super::parser::Nothing;
+    use super::super::{Settings, parse_bytes};
     use super::*;
-
-    struct Nothing;
-
-    impl Surroundings for Nothing {
-        fn read(&mut self, _: &Path) -> Result<Vec<u8>, String> {
-            Err("no files".to_owned())
-        }
-
-        fn variable(&mut self, _: &str) -> Option<String> {
-            None
-        }
-    }
 
     fn options(text: &str) -> Options {
         let file = parse_bytes("n.conf", text.as_bytes(), &mut Nothing).expect("a good file");

@@ -172,22 +172,9 @@ fn is_usable(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use super::super::{Surroundings, parse_bytes};
+    use super::super::parse_bytes;
+    use super::super::parser::Nothing;
     use super::*;
-
-    struct Nothing;
-
-    impl Surroundings for Nothing {
-        fn read(&mut self, _: &Path) -> Result<Vec<u8>, String> {
-            Err("no files".to_owned())
-        }
-
-        fn variable(&mut self, _: &str) -> Option<String> {
-            None
-        }
-    }
 
     fn read(text: &str) -> Result<Resolver, String> {
         match parse_bytes("n.conf", text.as_bytes(), &mut Nothing) {

@@ -330,22 +330,9 @@ fn set_headers(reader: &mut Reader, _: &str, node: &Node) -> Result<(), String> 
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use super::super::{Options, Surroundings, load, parse_bytes};
+    use super::super::parser::Nothing;
+    use super::super::{Options, load, parse_bytes};
     use super::*;
-
-    struct Nothing;
-
-    impl Surroundings for Nothing {
-        fn read(&mut self, _: &Path) -> Result<Vec<u8>, String> {
-            Err("no files".to_owned())
-        }
-
-        fn variable(&mut self, _: &str) -> Option<String> {
-            None
-        }
-    }
 
     fn options(text: &str) -> Result<Options, String> {
         let file = parse_bytes("n.conf", text.as_bytes(), &mut Nothing);
